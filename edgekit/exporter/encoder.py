@@ -11,8 +11,11 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgekit.errors import BadInput
 from edgekit.runtime.bundle.names import MODEL
@@ -134,7 +137,29 @@ def to_onnx(module: torch.nn.Module, sample: Mapping[str, Any], output: str, max
     assert program is not None, "torch.onnx.export with dynamo=True returns a program"
     model = program.model.clone()  # so that new names do not depend on how many the exporter has used and dropped
     drop_metadata(model)
+    _name_weights(model.graph, module)
     return model
+
+
+def _name_weights(graph: ir.Graph, module: torch.nn.Module) -> None:
+    """Give the weight of each Linear without a bias its module's path again, which the exporter drops where it turns the weight around:
+    by it learned ranges find their layer, and a difference is told. One whose weights another has too keeps its number."""
+    import torch
+
+    from edgekit.onnx_graph.initializers import array_of
+
+    paths: dict[tuple[tuple[int, ...], bytes], list[str]] = {}
+    for path, linear in module.named_modules():
+        if isinstance(linear, torch.nn.Linear) and linear.bias is None and f"{path}.weight" not in graph.initializers:
+            turned = linear.weight.detach().T.contiguous().numpy()
+            paths.setdefault((turned.shape, sha256(turned.data).digest()), []).append(path)
+    for value in list(graph.initializers.values()) if paths else []:
+        array = array_of(value)
+        if array is None or array.ndim != 2:
+            continue
+        found = paths.pop((array.shape, sha256(np.ascontiguousarray(array).data).digest()), [])
+        if len(found) == 1:
+            value.name = f"{found[0]}.weight"
 
 
 def _sample(config: PreTrainedConfig, names: Sequence[str], length: int) -> dict[str, torch.Tensor]:

@@ -60,9 +60,12 @@ class BiasOnly(torch.nn.Module):
         self.in_features = 0
         self.out_features = old.out_features
         self.bias = None if old.bias is None else torch.nn.Parameter(old.bias.data.clone())
+        self.register_buffer(
+            "zero", torch.zeros(()), persistent=False
+        )  # made in the graph, it is an operator that no bundle holds
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        bias = inputs.new_zeros(self.out_features) if self.bias is None else self.bias
+        bias: torch.Tensor = self.zero if self.bias is None else self.bias
         return bias.expand(*inputs.shape[:-1], self.out_features)
 
 

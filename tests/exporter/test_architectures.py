@@ -23,7 +23,9 @@ from edgekit.exporter.parity import check_parity
 from edgekit.models.anatomy import ENCODERS, REFUSED
 from edgekit.models.positions import first_position, positions_of
 from edgekit.models.shapes import cut
+from edgekit.onnx_graph.linear import linear_nodes, module_path
 from edgekit.quantize.dynamic import quantize_dynamic
+from edgekit.runtime.bundle.graph import MICROSOFT, OPERATORS
 from edgekit.tasks import find_task, task_names
 from edgekit.tasks.graph import Graph
 from edgekit.tasks.masking import arguments_for, mask_for
@@ -146,6 +148,9 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
     found = operators(tmp_path / "fused.onnx")
     for operator, count in FUSED.get(family, EVERY_LAYER).items():
         assert found[operator] >= count if operator == "SkipLayerNormalization" else found[operator] == count, operator
+    assert all(module_path(linear.node) for linear in linear_nodes(ir.load(tmp_path / "fused.onnx").graph)), (
+        "each says its module"
+    )
     changed = set(fuse(ir.load(tmp_path / "model.onnx"), LIMIT))
     assert changed & set().union(*OWN_PASSES.values()) == OWN_PASSES.get(family, set())
     rewritten(tmp_path / "fused.onnx", tmp_path / "int8.onnx", quantize_dynamic, Int8())
@@ -157,6 +162,15 @@ def test_the_whole_line(family: str, tmp_path: Path) -> None:
             wanted = model(**feed).logits.numpy()
         assert run(tmp_path / "fused.onnx", feed) == pytest.approx(wanted, abs=1e-4)
         assert cosine(run(tmp_path / "int8.onnx", feed), wanted) > 0.99
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_layer_of_a_model_without_biases_that_has_nothing_left(tmp_path: Path) -> None:
+    model = build("modernbert")
+    cut(model, [[], [0, 1, 2]], [range(40), []])
+    module = export_graphs(model, tmp_path)
+    check_parity(module, tmp_path / "fused.onnx", NAMES, model.config, LIMIT, 1e-4, per_token=False)
+    assert set(operators(tmp_path / "fused.onnx")) <= OPERATORS[""] | OPERATORS[MICROSOFT], "a bundle holds each"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -87,6 +88,24 @@ def test_a_difference_from_eager_fails_with_the_shapes(tiny_model: Path, tiny_ex
         names = ("input_ids", "attention_mask")
         check_parity(module, tiny_export / "fused.onnx", names, model.config, 32, 1e-4, per_token=False)
     assert "batch 5, sequence 32" in fault.value.text() or "batch 5" in fault.value.text()
+
+
+def test_large_outputs_may_differ_by_as_large_a_share(tiny_model: Path, tmp_path: Path) -> None:
+    """A regression that answers in thousands is right to seven digits of a thousand."""
+    from edgekit.exporter.encoder import to_onnx
+    from edgekit.exporter.parity import token_feeds
+
+    model = load(tiny_model)
+    names = ("input_ids", "attention_mask")
+    module = graph_of(encoder_task("text-classification"), model).eval()
+    for parameter in (model.classifier.weight, model.classifier.bias):
+        parameter.data *= 5e4
+    sample = list(token_feeds(model.config, 32))[-1]
+    ir.save(to_onnx(module, {name: sample[name] for name in names}, "logits", 32), tmp_path / "large.onnx")
+    assert check_parity(module, tmp_path / "large.onnx", names, model.config, 32, 1e-4, per_token=False) > 1e-4
+    model.classifier.weight.data *= 1.001
+    with pytest.raises(CheckFailed, match="share of the largest output"):
+        check_parity(module, tmp_path / "large.onnx", names, model.config, 32, 1e-4, per_token=False)
 
 
 def test_a_model_that_pytorch_cannot_run_is_refused_with_its_words(tiny_model: Path, tiny_export: Path) -> None:

@@ -272,6 +272,13 @@ def test_the_first_teacher_is_the_one_looked_into() -> None:
     assert faults_in(asked, checkpoints={"first": deep, "second": shallow}) == []
 
 
+def test_relations_of_a_model_whose_queries_and_keys_are_one_matrix() -> None:
+    asked = recipe("text-classification", {**DISTILL, "relations": "minilmv2", "teacher": "none", "teachers": ["first"]})
+    (fault,) = faults_in(asked, checkpoints={"first": ModelFacts("first", "modernbert", layers=4)})
+    assert fault.startswith("compress 1, distill: relations: queries, keys and values of modernbert are one Linear")
+    assert faults_in(asked, checkpoints={"first": ModelFacts("first", "bert", layers=4)}) == []
+
+
 def test_a_students_own_layers_and_heads_are_compared_with_its_teachers() -> None:
     given = {**DISTILL, "student": "small", "hidden": "last", "relations": "attention"}
     small = ModelFacts("small", layers=6, heads=6)

@@ -29,7 +29,7 @@ from edgekit.compress.methods import prune_structured
 from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Integers, Ranges, Reals
 from edgekit.errors import BadInput
-from edgekit.models.anatomy import REFUSED
+from edgekit.models.anatomy import REFUSED, anatomy_named
 from edgekit.models.facts import ModelFacts, cut_to
 from edgekit.models.heads import CLASSIFIER
 from edgekit.models.sentence import Dense
@@ -65,7 +65,7 @@ def check(settings: Settings, context: StepContext) -> list[str]:
     faults += layer_faults(settings, start.layers)
     if settings.hidden_weight > 0:
         faults += map_faults(settings.hidden, student.layers, teachers[0].layers)
-    faults += _relation_layer_faults(settings, teachers[0].layers)
+    faults += _relation_layer_faults(settings, teachers[0].layers) + _relation_faults(settings, start, teachers[0])
     faults += _size_faults(settings, start, student, teachers[0], context)
     faults += _sentence_faults(settings, start, context)
     faults += absent_labels(settings, settings.alpha, context) + absent_modules(settings.lora_targets, start.modules)
@@ -129,6 +129,18 @@ def _relation_layer_faults(settings: Settings, have: int | None) -> list[str]:
     if settings.relation_layer is None or have is None or 0 <= settings.relation_layer < have:
         return []
     return [f"relation_layer = {settings.relation_layer} is no layer of a teacher of {have}"]
+
+
+def _relation_faults(settings: Settings, start: ModelFacts, teacher: ModelFacts) -> list[str]:
+    """Queries, keys and values that a student or its teacher has in one matrix."""
+    if settings.relations == "none" or settings.relations_weight == 0:
+        return []
+    kinds = dict.fromkeys(model.architecture for model in (start, teacher) if model.architecture is not None)
+    return [
+        f'relations: queries, keys and values of {kind} are one Linear and cannot be compared; set relations = "none"'
+        for kind in kinds
+        if (anatomy := anatomy_named(kind)) is not None and anatomy.packed
+    ]
 
 
 def _size_faults(
