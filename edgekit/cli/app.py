@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -59,6 +60,12 @@ for name, command in COMMANDS.items():
     app.command(name, cls=PlainCommand)(command)
 
 
+@cache
+def _group() -> Callable[[], int]:
+    """All commands, which Typer would make anew of their functions at each call."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line; whatever it raises becomes a message and an exit code."""
     # Read when torch starts its threads. Spinning threads that share a core with another process made training 15 times
@@ -66,4 +73,4 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Rows are many small objects in no cycle: looking for cycles after each 700 took an eighth of a look at 100,000 rows (measured).
     gc.set_threshold(10_000)
-    sys.exit(at_edge("edgekit", app, as_json="--json" in sys.argv, prints=sys.argv[1:2] != ["serve"], more=explained))
+    sys.exit(at_edge("edgekit", _group(), as_json="--json" in sys.argv, prints=sys.argv[1:2] != ["serve"], more=explained))

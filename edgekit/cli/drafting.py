@@ -56,7 +56,7 @@ DataFile = Annotated[
     typer.Option(
         "--data",
         metavar="ROWS",
-        help="Its rows: one file, which is split here, a folder, or hub:owner/name@revision#config. Without, texts that are shipped.",
+        help="Its rows: one file, which is split here, a folder, or hub:owner/name with @revision and #config. Without, texts that are shipped.",
     ),
 ]
 TaskName = Annotated[

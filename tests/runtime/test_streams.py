@@ -103,7 +103,7 @@ def test_ctrl_c_in_a_command_is_told(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     interrupted = typer.Typer()
     interrupted.command()(doctor)
-    monkeypatch.setattr(app, "app", interrupted)
+    monkeypatch.setattr(app, "_group", lambda: typer.main.get_command(interrupted))
     monkeypatch.setattr(sys, "argv", ["edgekit"])
     with pytest.raises(SystemExit) as ended:
         app.main()
