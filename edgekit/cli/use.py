@@ -145,7 +145,16 @@ def run(
 ) -> None:
     """Answer texts, images or sounds with a bundle; a language model without any at a terminal: converse."""
     from edgekit.runtime.generate.flags import given_flags, parse_speculate
-    from edgekit.runtime.items import answered, at_terminal, cut_forms, read_items, read_texts, terminal_line, with_prompt
+    from edgekit.runtime.items import (
+        answered,
+        at_terminal,
+        cut_answers,
+        cut_forms,
+        read_items,
+        read_texts,
+        terminal_line,
+        with_prompt,
+    )
     from edgekit.runtime.model import load
     from edgekit.runtime.processors import processor
     from edgekit.runtime.threads import parse_threads
@@ -211,6 +220,8 @@ def run(
         cut = cut_forms(replies)
         if cut is not None:
             print(f"edgekit: {cut.text()}", file=sys.stderr)
+        elif not as_json and at_terminal(sys.stderr) and (note := cut_answers(replies)) is not None:
+            print(f"edgekit: {note}", file=sys.stderr)
         _tell_refusals(replies)
         if cut is not None:
             raise typer.Exit(cut.exit_code)

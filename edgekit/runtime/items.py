@@ -18,6 +18,7 @@ from edgekit.runtime.reader import Reads
 __all__ = [
     "answered",
     "at_terminal",
+    "cut_answers",
     "cut_form",
     "cut_forms",
     "first_line",
@@ -171,6 +172,15 @@ def refusals(answers: Sequence[JsonObject]) -> BadInput | None:
 def cut_form(answer: JsonObject) -> str | None:
     """Where the form that `answer` was held to, or its call of a tool, was cut; None where it is complete, or Ctrl-C ended it."""
     return CUTS.get(str(answer.get("ended"))) if answer.get("complete") is False else None
+
+
+def cut_answers(answers: Sequence[JsonObject]) -> str | None:
+    """A line for a person at a terminal that some of `answers`, of no form, were cut; None where none was."""
+    cuts = dict.fromkeys(str(answer["ended"]) for answer in answers if answer.get("ended") in ("length", "context"))
+    if not cuts:
+        return None
+    which = "the answer was" if len(answers) == 1 else "answers were"
+    return f"{which} cut " + " and ".join(f"{CUTS[one]}: {MORE[one]}" for one in cuts)
 
 
 def cut_forms(answers: Sequence[JsonObject]) -> CheckFailed | None:

@@ -13,7 +13,17 @@ from typing import Any
 from edgekit.runtime.bench.words import scenario_words
 from edgekit.runtime.edge import at_edge
 from edgekit.runtime.generate.flags import SPECULATE, SPECULATE_HELP, add_flags, given_flags, parse_speculate
-from edgekit.runtime.items import answered, at_terminal, cut_forms, read_items, read_texts, refusals, terminal_line, with_prompt
+from edgekit.runtime.items import (
+    answered,
+    at_terminal,
+    cut_answers,
+    cut_forms,
+    read_items,
+    read_texts,
+    refusals,
+    terminal_line,
+    with_prompt,
+)
 from edgekit.runtime.records import as_json
 from edgekit.runtime.shown import visible
 
@@ -135,6 +145,13 @@ def _run(asked: argparse.Namespace) -> int:
         return 130
     if asked.verb != "run":
         return 0
+    if (
+        not asked.json
+        and at_terminal(sys.stderr)
+        and cut_forms(document) is None
+        and (note := cut_answers(document)) is not None
+    ):
+        print(f"runner: {note}", file=sys.stderr)
     faults = [fault for fault in (cut_forms(document), refusals(document)) if fault is not None]
     for fault in faults:
         print(f"runner: {fault.text()}", file=sys.stderr)

@@ -373,6 +373,7 @@ def _check_model(document: dict[str, object], model: Model) -> None:
     """Raise Refusal where the request names another model, or none."""
     requested, name = document.get("model"), model.bundle.manifest.name
     if not isinstance(requested, str):
-        raise Refusal(400, "no model named", where="model", fix=f"send {name!r}")
+        what = "no model named" if requested is None else f"{type(requested).__name__} is no name of a model"
+        raise Refusal(400, what, where="model", fix=f"send {name!r}")
     if requested != name:
         raise Refusal(404, f"no model {requested[:60]!r} here", where="model", fix=f"send {name!r}")

@@ -118,7 +118,10 @@ def parse_completion(document: dict[str, object], name: str, batch: int) -> Comp
     is_ids = isinstance(value, list) and bool(value) and all(_is_number(item) for item in value)
     prompts = [value] if isinstance(value, str) or is_ids else value
     if not isinstance(prompts, list) or not prompts:
-        raise Refusal(400, "no prompt", where="prompt", fix="send a text, a list of texts, or token ids")
+        what = (
+            f"{type(prompts).__name__} is no prompt" if prompts is not None and not isinstance(prompts, list) else "no prompt"
+        )
+        raise Refusal(400, what, where="prompt", fix="send a text, a list of texts, or token ids")
     if len(prompts) > batch:
         raise Refusal(413, f"{len(prompts):,} prompts are more than {batch}", where="prompt", fix="send several requests")
     parsed = [_prompt(item, number) for number, item in enumerate(prompts)]

@@ -189,6 +189,27 @@ def test_a_form_that_was_cut_is_said(tiny_bundle: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == ""
 
 
+def test_a_person_is_told_that_an_answer_was_cut(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script is not: its standard error has faults alone."""
+    from edgekit.cli import use
+    from edgekit.runtime import items
+    from edgekit.runtime import main as runner
+
+    asked = ["run", str(tiny_bundle), "the inn", "--raw", "--max-new-tokens", "3"]
+    assert main(asked) == 0
+    assert capsys.readouterr().err == ""
+    for module in (items, runner):
+        monkeypatch.setattr(module, "at_terminal", lambda stream: stream is sys.stderr)
+    assert main(asked) == 0
+    assert capsys.readouterr().err == "runner: the answer was cut at the token limit: give more (--max-new-tokens)\n"
+    use.run(tiny_bundle, ["the inn"], chat=False, max_new_tokens=3)
+    assert capsys.readouterr().err == "edgekit: the answer was cut at the token limit: give more (--max-new-tokens)\n"
+    assert main([*asked, "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_both_command_lines_take_the_same_flags(tiny_bundle: Path) -> None:
     """Stop tokens by number, and every prompt read from its first token."""
     from typer.testing import CliRunner

@@ -170,7 +170,7 @@ def test_binary_data_of_another_size(classifying: Server, size: int, blob: bytes
 @pytest.mark.parametrize(
     "path",
     ["/v2/models/other/infer", "/v2/models/other", "/v2/models/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v2/models/%00", "//",
-     "/v2/models/tiny-text-classification/versions/2", "/v1/completions", "/v2/models/" + "x" * 3000],
+     "/v2/models/tiny-text-classification/versions/2", "/v1/nowhere", "/v2/models/" + "x" * 3000],
 )  # fmt: skip
 def test_an_unknown_address(classifying: Server, path: str) -> None:
     status, _, found = classifying.ask("GET", path)
@@ -383,6 +383,8 @@ def test_a_bug_is_500_and_tells_strangers_nothing(classifying: Server, capfd: py
         ({"temprature": 1}, "did you mean 'temperature'"),
         ({"prompt": ""}, "empty"),
         ({"prompt": []}, "no prompt"),
+        ({"prompt": 5}, "int is no prompt"),
+        ({"model": 5}, "int is no name of a model"),
         ({"prompt": [[]]}, "neither"),
         ({"prompt": [10**9]}, "vocabulary"),
         ({"prompt": "the " * 900}, "context"),
