@@ -46,7 +46,7 @@ def test_both_commands(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
             raise raised from None
 
     monkeypatch.delenv(TRACEBACK, raising=False)
-    monkeypatch.setattr(command_line, "app", fail)
+    monkeypatch.setattr(command_line, "_group", lambda: fail)
     monkeypatch.setattr(runner, "_do", fail)
     for flags in ([], ["--json"]):
         monkeypatch.setattr("sys.argv", ["edgekit", "verify", "x", *flags])
