@@ -59,7 +59,7 @@ def tiles(facts: Facts) -> list[Tile]:
         lead = bundle.lead
         label, span = f"median latency, {facts.time_words}", f"{interval(lead.low, lead.high)} (95%)"
         found.append(_tile(label, f"{milliseconds(lead.p50)} ms", span, tells=lead.tells))
-    before = f"instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else ""
+    before = f"instead of {megabytes(original.total_mb)} MB in float32" if original and original.total_mb else ""
     found.append(Tile("model and tokenizer", f"{megabytes(facts.bundle_mb)} MB", before))
     quality = facts.quality
     words = f"{metric_unit(quality)} of {metric_words(quality)}, now {metric_value(quality)}"
@@ -102,7 +102,7 @@ def _comparison(ratio: Ratio, words: str) -> tuple[str, str]:
 def _size(facts: Facts) -> tuple[str, str]:
     original = facts.variant("ort-fp32") or facts.variant("eager-fp32")
     words = f"{megabytes(facts.bundle_mb)} MB"
-    return (f"{words} instead of {megabytes(original.total_mb)} MB" if original and original.total_mb else words), ""
+    return (f"{words} instead of {megabytes(original.total_mb)} MB in float32" if original and original.total_mb else words), ""
 
 
 def _quality(facts: Facts) -> tuple[str, str]:

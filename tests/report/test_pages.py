@@ -103,7 +103,7 @@ def test_the_page_is_accessible(page: str) -> None:
 
 def test_the_page_says_what_matters_first(folder: Path, page: str) -> None:
     assert re.match(
-        r"12\.\dx faster than PyTorch eager fp32 \(95% interval 1\d\.\d to 1\d\.\d\), 6\.10 MB instead of 91\.4 MB, "
+        r"12\.\dx faster than PyTorch eager fp32 \(95% interval 1\d\.\d to 1\d\.\d\), 6\.10 MB instead of 91\.4 MB in float32, "
         r"a change in accuracy that 5,500 rows cannot tell from none \(-0\.40 points, interval -0\.88 to \+0\.08\)\.$",
         headline(read_facts(folder)),
     )

@@ -172,7 +172,7 @@ TASK = DecoderTask(
     evidence=evidence,
     reduce=mean_probability,
     reference=Reference(
-        "transformers' tokenizer, chat template, model and greedy generate",
+        "transformers' tokenizer, model and greedy generate, and of its chat template where there is one",
         causal_model,
         reading_difference,
         read_by,
