@@ -30,7 +30,7 @@ HEAD = """# How good the search of `edgekit tune` is
 | the hypervolume of random draws in at most half the trials, two tasks | {sampled} |
 | two workers against one, trials an hour | {workers} |
 | distillation on two GPUs against one | not measured: one GPU was there; on two CPU processes it is (tests/train/test_spread.py) |
-| a study killed 20 times at random ends with the trials of one that was not | yes: [kills.json](kills.json) |
+| a study killed 20 times at random has the trials of one that was not | yes: [pretended](kills.json), [trained](../../tests/kills/results.json) |
 
 ## From the plain model, beside the shipped recipe
 

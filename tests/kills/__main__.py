@@ -1,5 +1,5 @@
-"""`python -m tests.kills export artifacts device --kills 50`: each is killed with -9 at random moments and run again, and the result has to be the
-same, byte for byte, as that of a run that nobody killed, with nothing left behind. The figures go to tests/kills/results.json.
+"""`python -m tests.kills export tune artifacts device --kills 50`: each is killed with -9 at random moments and run again, and the result has to be
+the same, byte for byte, as that of a run that nobody killed, with nothing left behind. The figures go to tests/kills/results.json.
 
 A run is a process group of its own; the signal goes to all of it. The moment is drawn evenly over the time that an unkilled run takes.
 After a kill the same run is started again on what the killed one left; it is let through where it is quicker than the next moment drawn.
@@ -50,6 +50,7 @@ def runs() -> dict[str, Run]:
     """By name."""
     return {
         "export": Run(work.prepare_export, work.export, work.exported, work.left_by_export),
+        "tune": Run(work.prepare_export, work.tune, work.tried, work.left_by_export),
         "artifacts": Run(work.prepare_artifacts, work.artifacts, work.made_artifacts, work.left_by_artifacts),
         "device": Run(work.prepare_device, work.measure_on_device, work.measured, work.left_by_device),
     }

@@ -1,4 +1,4 @@
-"""The runs that are killed: an export of a tiny recipe, the artifacts of a bundle, a bundle measured on a device over ssh."""
+"""The runs that are killed: an export of a tiny recipe, a search around it, the artifacts of a bundle, a bundle measured on a device over ssh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.device.loopback import QUICK, Server, make_bundle, running_sshd, writ
 
 __all__ = [
     "artifacts", "export", "exported", "left_by_artifacts", "left_by_device", "left_by_export", "made_artifacts", "measure_on_device", "measured",
-    "prepare_artifacts", "prepare_device", "prepare_export",
+    "prepare_artifacts", "prepare_device", "prepare_export", "tried", "tune",
 ]  # fmt: skip
 
 RECIPE = """schema = 1
@@ -73,6 +73,32 @@ def exported(folder: Path) -> list[Path]:
 def left_by_export(folder: Path) -> list[Path]:
     """Half-made stages and files under temporary names."""
     return [path for path in (folder / "build").rglob("*") if path.name.endswith((".partial", ".tmp", ".old", ".unsealed"))]
+
+
+def tune(folder: Path) -> None:
+    """As `edgekit tune tiny.toml --trials 4`, but for the points, for a machine that this is not, as times differ; and what came of the trials,
+    without what they took."""
+    import torch
+
+    from edgekit.host import detect
+    from edgekit.tuner.run import Asked, search
+
+    torch.set_num_threads(1)
+    elsewhere = "arm64-dotprod" if detect().arch == "x86_64" else "x86-vnni"
+    found = search(Asked(str(folder / "tiny.toml"), elsewhere, folder / "build", trials=2), Show(silent=True))
+    document = [
+        {
+            "state": trial.state.name, "values": trial.values, "drawn": sorted(trial.params.items()), "key": trial.user_attrs.get("key"),
+            "looks": [[one["share"], one["quality"], one["size_mb"]] for one in trial.user_attrs.get("rungs", ())],
+        }
+        for trial in found.trials
+    ]  # fmt: skip
+    (folder / "trials.json").write_text(json.dumps(document, indent=1))
+
+
+def tried(folder: Path) -> list[Path]:
+    """What came of the trials."""
+    return [folder / "trials.json"]
 
 
 def prepare_artifacts(folder: Path) -> None:
