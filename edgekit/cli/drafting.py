@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgekit.cli import complete
+from edgekit.cli.label_file import labels_in, write_labels
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import Json
 from edgekit.errors import BadInput, EdgekitError
@@ -38,7 +38,7 @@ QUESTIONS = 5
 DRAFTED = "the drafted recipe"
 """What a message calls one that is not written."""
 LARGEST = 500_000
-"""Bytes of a recipe, or of a file of labels."""
+"""Bytes of a recipe."""
 WIDE = 40
 """Characters of a value from which it is not padded to."""
 OF_ROWS = ("--column", "--label", "--answers", "--group", "--split")
@@ -208,7 +208,7 @@ def asked_of(model: str, data: str | None, options: Options) -> Asked:
     )
     missing = [one[1:] for one in files if not Path(one[1:]).exists()]
     for name in (one[1:] for one in files if one[1:] not in missing):
-        labels = {**_labels_in(Path(name)), **labels}  # what the line says comes before what a file says
+        labels = {**labels_in(Path(name)), **labels}  # what the line says comes before what a file says
     if len(missing) > 1:
         faults.append(f"--label @{missing[0]} and --label @{missing[1]}: neither is there; name one file to be written")
     of_splits = [one for one in options.split or [] if "=" not in one]
@@ -273,46 +273,6 @@ def _pairs(given: list[str] | None, option: str, form: str, faults: list[str]) -
     return {before: after for before, _, after in pairs}
 
 
-def _labels_in(path: Path) -> dict[str, str]:
-    """What a file says of labels, a line each, as labels stand under [data.labels] of a recipe.
-
-    Raises:
-        BadInput: it cannot be read, or says something else.
-    """
-    import tomllib
-
-    from edgekit.runtime.files import read_utf8
-
-    form = 'write a line for each label, as in "pos" = "positive"'
-    try:
-        read = tomllib.loads(read_utf8(path, LARGEST))
-    except tomllib.TOMLDecodeError as fault:
-        raise BadInput(f"no file of labels: {fault}", where=str(path), fix=form) from None
-    if odd := [name for name, value in read.items() if not isinstance(value, str)]:
-        raise BadInput(f"{odd[0]!r} is no label with a name", where=str(path), fix=form)
-    return {name: str(value) for name, value in read.items()}
-
-
-def _write_labels(question: Unclear, asked: Asked, path: Path) -> BadInput:
-    """Write the labels that are open to a file, each with its likeliest name; what is told of it."""
-    from edgekit.data.labels import as_lines
-    from edgekit.runtime.outputs import write_atomically
-
-    check_output_folder(path.parent, "--label")
-    head = [
-        "# Label of the rows = name of the model's output. Write one of the model's for each NAME, and look at the others.",
-        "# The model has:",
-    ]
-    known = [f"#   {json.dumps(name, ensure_ascii=False)}" for name in question.known]
-    write_atomically(path, "\n".join([*head, *known, "", *as_lines({**asked.labels, **question.labels})]) + "\n")
-    open_yet = sum(name == "NAME" for name in question.labels.values())
-    return BadInput(
-        f"{question.why}: {len(question.labels)} labels were written here, {open_yet} of them with NAME, the others with the likest name",
-        where=str(path),
-        fix="write one of the model's names, which stand there too, for each NAME, look at the others, and give the same line again",
-    )
-
-
 def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
     """The draft; a person at a terminal is asked what the files leave open, a script is told which option says it."""
     from edgekit.draft import Unclear, draft
@@ -323,7 +283,7 @@ def drafted(asked: Asked, folder: Path | None, *, ask: bool) -> Draft:
             made = draft(asked, folder)
         except Unclear as question:
             if question.labels and asked.labels_to is not None:
-                raise _write_labels(question, asked, Path(asked.labels_to)) from None
+                raise write_labels(question, asked, Path(asked.labels_to)) from None
             if not left or not question.choices:
                 raise _open(question) from None
             asked, left = _settled(asked, _answer(question)), left - 1

@@ -44,7 +44,7 @@ def words_of(label: str) -> str:
 
 
 def nearest(label: str, names: Sequence[str], cutoff: float) -> list[tuple[float, str]]:
-    """Of `names` the two that are likest to a label, as (likeness from `cutoff` to 1, name), the likest first; as words, whatever separates them."""
+    """Of `names` the two that are most like a label, as (likeness from `cutoff` to 1, name), the nearest first; as words, whatever separates them."""
     text = words_of(label)[:LONGEST]
     by_words: dict[str, str] = {}
     for name in names:

@@ -40,7 +40,7 @@ from edgekit.tuner.starts import begun_with, starts_of
 from edgekit.tuner.storage import answering
 from edgekit.tuner.study import claim, open_study
 from edgekit.tuner.trial import Given, Original, original_of
-from edgekit.tuner.under import put_under
+from edgekit.tuner.under import over_budget, put_under
 from edgekit.tuner.until import Until
 from edgekit.tuner.words import budget, count
 from edgekit.tuner.workers import Worker, at_work
@@ -120,8 +120,7 @@ class Searched:
 
     def over(self, trial: FrozenTrial) -> dict[str, float]:
         """How far each bound is from being kept on validation rows; 0 or less where it is."""
-        quality, cost, size = values_in(trial)
-        return self.bounds.over(self.original.quality - quality, 1 / cost if self.given.timed else None, size)
+        return over_budget(trial, self.bounds, self.original, timed=self.given.timed)
 
     def recipe(self, trial: FrozenTrial) -> Recipe:
         """The recipe that a trial stands for."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["put_under"]
+__all__ = ["over_budget", "put_under"]
 
 BUDGETS = "budgets"
 """The budgets that a study was searched under, in their order, each as [lose, faster, smaller]."""
@@ -28,8 +28,7 @@ def put_under(study: Study, bounds: Bounds, original: Original, *, timed: bool) 
 
     def seen(trial: FrozenTrial) -> FrozenTrial:
         if trial.state.name == "COMPLETE":
-            quality, cost, size = values_in(trial)
-            return _with(trial, bounds.over(original.quality - quality, 1 / cost if timed else None, size))
+            return _with(trial, over_budget(trial, bounds, original, timed=timed))
         if UNTRAINED not in trial.user_attrs:
             return trial
         over = {name: share for name, share in Foreseen.read(trial.user_attrs[FORESEEN]).over(bounds).items() if share > 0}
@@ -40,6 +39,12 @@ def put_under(study: Study, bounds: Bounds, original: Original, *, timed: bool) 
     if bounds not in before[-1:]:
         study.set_user_attr(BUDGETS, [[one.lose, one.faster, one.smaller] for one in (*before, bounds)])
     return before
+
+
+def over_budget(trial: FrozenTrial, bounds: Bounds, original: Original, *, timed: bool) -> dict[str, float]:
+    """How far a trial that was measured is from keeping each bound on validation rows; 0 or less where it is kept."""
+    quality, cost, size = values_in(trial)
+    return bounds.over(original.quality - quality, 1 / cost if timed else None, size)
 
 
 class _Seen:
