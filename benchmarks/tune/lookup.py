@@ -1,9 +1,9 @@
 """The search's sampler against random draws, over recorded recipes: `python -m benchmarks.tune.lookup`.
 
 Nothing is trained. What is drawn is a cell of the grid of methods (`benchmarks/methods/results`), by its family of steps first and
-by its settings then; what it comes to is what was recorded of it: quality on test rows, milliseconds from text to answer, megabytes. So
-it says how soon a sampler finds a front in a small space of real figures, and nothing about the space that `edgekit tune` itself
-draws from, which is far larger.
+by its settings then; what it comes to is what was recorded of it: quality on test rows, milliseconds from text to answer, megabytes. What is known
+before a trial is what `edgekit tune` knows: the recipe. So it says how soon a sampler finds a front in a small space of real figures, and nothing
+about the space that `edgekit tune` itself draws from, which is far larger.
 """
 
 from __future__ import annotations
@@ -13,39 +13,51 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import mean
 from typing import Any
-from unittest.mock import patch
+
+from pydantic import TypeAdapter
 
 from benchmarks.pages import write_results
+from benchmarks.tune.modelled import MINILM
 from benchmarks.tune.page import HERE, hypervolume, write_page
+from edgekit.compress.registry import find_method
+from edgekit.config.quantize import Quantize
+from edgekit.config.recipe import Recipe
 from edgekit.config.search import Choice
 from edgekit.draft.proven import PROVEN
-from edgekit.tuner import study as tuner_study
+from edgekit.plan.recipes import load_recipe
 from edgekit.tuner.front import Sampler, Values
-from edgekit.tuner.study import STARTUP, claim, open_study, suggest
+from edgekit.tuner.propose import Drawing, Limits, Propose, propose
+from edgekit.tuner.records import SAME
+from edgekit.tuner.space import Draw
+from edgekit.tuner.study import claim, open_study, suggest
 from edgekit.tuner.workers import at_work
 
-__all__ = ["cells_of", "main"]
+QUANTIZE: TypeAdapter[Quantize] = TypeAdapter(Quantize)
+
+__all__ = ["cells_of", "main", "recipes_of"]
 
 GRID = HERE.parent / "methods" / "results"
 TASKS = ("squad", "stsb")
-OWN = "tpe after the proven chains, as `edgekit tune` does"
+OWN = "gp after the proven chains, as `edgekit tune` does"
 FURTHEST = "all steps of the recipe"
 """The cell of what came furthest on its task, with which a search begins."""
 CHAINS = tuple(one.cell for one in PROVEN)
-WAYS: Mapping[str, tuple[Sampler, int, Sequence[str]]] = {
-    "random draws": ("random", STARTUP, ()),
-    "tpe": ("tpe", STARTUP, ()),
-    OWN: ("tpe", STARTUP, (FURTHEST, *reversed(CHAINS))),
-    "tpe after the proven chains, ten at random": ("tpe", 10, (FURTHEST, *reversed(CHAINS))),
-    "tpe after the proven chains, from the least work to the most": ("tpe", STARTUP, (*CHAINS, FURTHEST)),
-    "tpe, ten at random": ("tpe", 10, ()),
-    "nsga2, whose first 20 are at random": ("nsga2", STARTUP, ()),
+STARTS = (FURTHEST, *reversed(CHAINS))
+WAYS: Mapping[str, tuple[Sampler, Sequence[str]]] = {
+    "random draws": ("random", ()),
+    "random draws after the proven chains": ("random", STARTS),
+    "nsga2, whose first 20 are at random": ("nsga2", ()),
+    "tpe": ("tpe", ()),
+    "tpe after the proven chains": ("tpe", STARTS),
+    "gp": ("gp", ()),
+    OWN: ("gp", STARTS),
 }
-"""Name -> (sampler, trials before the first that is drawn by what came of others, the cells that it begins with)."""
+"""Name -> (sampler, the cells that it begins with)."""
 AT = (5, 10, 15, 20)
 MOST_DRAWS = 10
 """Draws for each recipe that is to be looked at, after which nothing new is expected."""
@@ -77,32 +89,60 @@ def cells_of(task: str) -> dict[str, dict[str, Values]]:
     return found
 
 
-def run(
-    cells: Mapping[str, Mapping[str, Values]], sampler: Sampler, seed: int, recipes: int, startup: int, starts: Sequence[str]
-) -> tuple[list[float], int]:
+def recipes_of(task: str) -> dict[str, tuple[Recipe, Values]]:
+    """Name of a recorded cell -> (its recipe, quality, milliseconds, megabytes)."""
+    bare = load_recipe(task)[2]
+    return {
+        one["name"]: (
+            bare.model_copy(update={
+                "compress": [find_method(step["method"]).settings.model_validate(step) for step in one["compress"]],
+                "quantize": QUANTIZE.validate_python({"format": "int8", **one["quantize"]}),
+                "calibration": bare.calibration.model_copy(update=one["calibration"]),
+            }),
+            (one["quality"]["value"], one["p50_ms"], one["total_mb"]),
+        )
+        for one in json.loads((GRID / f"{task}.json").read_text())["cells"] if one.get("p50_ms") and "compress" in one
+    }  # fmt: skip
+
+
+def run(task: str, sampler: Sampler, seed: int, recipes: int, starts: Sequence[str]) -> tuple[list[float], int]:
     """(the hypervolume after each recipe that was not looked at before, how many draws that took).
 
     A recipe that is drawn again costs `edgekit tune` nothing, so that it counts as no trial here either.
     """
+    cells, known = cells_of(task), recipes_of(task)
     values: list[Values] = []
     found: list[float] = []
     fixed = [{"family": family, family: name} for name in starts for family, members in cells.items() if name in members]
     draws = 0
+
+    def drawn(draw: Draw) -> tuple[str, str]:
+        family = str(draw("family", Choice(tuple(cells))))
+        return family, str(draw(family, Choice(tuple(cells[family]))))
+
+    drawing = Drawing(lambda draw: known[drawn(draw)[1]][0], MINILM, key=_all_of_it, timed=True)
+    proposed: Propose = partial(propose, drawing, Limits()) if sampler == "gp" else lambda before, seed: None
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside)
         study = open_study(str(folder / "journal"), folder, "lookup", {"seed": seed})
-        with at_work(study, folder, shared=False) as worker, patch.object(tuner_study, "STARTUP", startup):
+        with at_work(study, folder, shared=False) as worker:
             while len(found) < recipes and draws < MOST_DRAWS * recipes:
                 draws += 1
-                trial = claim(study, worker, seed, sampler, fixed).trial
-                draw = suggest(trial)
-                family = str(draw("family", Choice(tuple(cells))))
-                come_to = cells[family][str(draw(family, Choice(tuple(cells[family]))))]
-                study.tell(trial, come_to)
+                trial = claim(study, worker, seed, sampler, fixed, proposed).trial
+                family, name = drawn(suggest(trial))
+                come_to = cells[family][name]
+                if come_to in values:
+                    trial.set_user_attr(SAME, True)
+                study.tell(trial, known[name][1])
                 if come_to not in values:
                     values.append(come_to)
                     found.append(hypervolume(values))
     return found + found[-1:] * (recipes - len(found)), draws
+
+
+def _all_of_it(recipe: Recipe) -> str:
+    """What tells two cells apart, some of them by their calibration alone."""
+    return recipe.model_dump_json(include={"compress", "quantize", "calibration"})
 
 
 def main() -> None:
@@ -118,8 +158,8 @@ def main() -> None:
         cells = cells_of(task)
         whole = hypervolume([values for members in cells.values() for values in members.values()])
         runs = {
-            way: [run(cells, sampler, seed, chosen.recipes, startup, chains) for seed in range(chosen.seeds)]
-            for way, (sampler, startup, chains) in WAYS.items()
+            way: [run(task, sampler, seed, chosen.recipes, chains) for seed in range(chosen.seeds)]
+            for way, (sampler, chains) in WAYS.items()
         }
         curves = {way: [[volume / whole for volume in curve] for curve, _ in several] for way, several in runs.items()}
         goal = mean(curve[-1] for curve in curves["random draws"])

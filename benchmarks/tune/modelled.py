@@ -15,6 +15,7 @@ import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,12 @@ from edgekit.config.recipe import Recipe
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import load_recipe
 from edgekit.tuner import study as tuner_study
-from edgekit.tuner.front import Values
+from edgekit.tuner.front import Sampler, Values
+from edgekit.tuner.propose import Drawing, Limits, Propose, propose
+from edgekit.tuner.records import FIXED, SAME
 from edgekit.tuner.space import Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, measured_chains
-from edgekit.tuner.study import DIRECTIONS, FIXED, STARTUP, suggest
+from edgekit.tuner.study import DIRECTIONS, STARTUP, suggest
 from edgekit.tuner.trial import recipe_key
 
 if TYPE_CHECKING:
@@ -67,14 +70,21 @@ def _together(seed: int, index: int) -> BaseSampler:
     return TPESampler(seed=1000 * seed + index, n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True)
 
 
-WAYS: Mapping[str, tuple[Callable[[int, int], BaseSampler], bool]] = {
-    "random draws": (lambda seed, index: tuner_study._sampler("random", seed, index), False),
-    "random draws after the proven chains": (lambda seed, index: tuner_study._sampler("random", seed, index), True),
-    "tpe after the proven chains, as `edgekit tune` does": (lambda seed, index: tuner_study._sampler("tpe", seed, index), True),
-    "tpe": (lambda seed, index: tuner_study._sampler("tpe", seed, index), False),
-    "tpe after the proven chains, values drawn in groups": (_together, True),
+def _of(kind: Sampler) -> Callable[[int, int], BaseSampler]:
+    return lambda seed, index: tuner_study._sampler(kind, seed, index)
+
+
+WAYS: Mapping[str, tuple[Callable[[int, int], BaseSampler], bool, bool]] = {
+    "random draws": (_of("random"), False, False),
+    "random draws after the proven chains": (_of("random"), True, False),
+    "tpe": (_of("tpe"), False, False),
+    "tpe after the proven chains": (_of("tpe"), True, False),
+    "tpe after the proven chains, values drawn in groups": (_together, True, False),
+    "gp": (_of("gp"), False, True),
+    "gp after the proven chains, as `edgekit tune` does": (_of("gp"), True, True),
 }
-"""Name -> (seed and number of the draw -> sampler, whether the proven chains come first)."""
+"""Name -> (seed and number of the draw -> sampler, whether the proven chains come first, whether what comes next is chosen by
+`edgekit.tuner.propose`)."""
 
 
 def comes_to(recipe: Recipe, task: Assumed) -> Values:
@@ -121,7 +131,9 @@ def scaled(values: Values) -> Values:
     return quality, cost, size
 
 
-def run(make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: Assumed, chains: bool) -> list[float]:
+def run(
+    make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: Assumed, *, chains: bool, chosen: bool
+) -> list[float]:
     """The hypervolume after each recipe that was not looked at before."""
     import optuna
 
@@ -135,15 +147,21 @@ def run(make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: 
     study = optuna.create_study(storage=storage, directions=DIRECTIONS)
     seen: dict[str, Values] = {}
     found: list[float] = []
+    drawing = Drawing(lambda draw: drawn_recipe(space, bare, draw), MINILM)
+    proposed: Propose = partial(propose, drawing, Limits()) if chosen else lambda before, seed: None
     for index in range(MOST_DRAWS * recipes):
         study.sampler = make(seed, index)
+        before = study.get_trials(deepcopy=False)
         trial = study.ask()
-        if index < len(fixed):
-            storage.set_trial_system_attr(trial._trial_id, FIXED, dict(fixed[index]))
+        values = fixed[index] if index < len(fixed) else proposed(before, tuner_study.own_seed(seed, index))
+        if values is not None:
+            storage.set_trial_system_attr(trial._trial_id, FIXED, dict(values))
             trial = optuna.trial.Trial(study, trial._trial_id)
         recipe = drawn_recipe(space, bare, suggest(trial))
         key = recipe_key(recipe)
-        if key not in seen:
+        if key in seen:
+            trial.set_user_attr(SAME, True)
+        else:
             seen[key] = comes_to(recipe, task)
             found.append(hypervolume([scaled(one) for one in seen.values()]))
         study.tell(trial, seen[key])
@@ -167,8 +185,10 @@ def main() -> None:
         "recipes": chosen.recipes, "seeds": chosen.seeds, "optuna": metadata.version("optuna"),
         "tasks": {
             task: {
-                way: _middle([run(make, seed, chosen.recipes, assumed, chains) for seed in range(chosen.seeds)])
-                for way, (make, chains) in WAYS.items()
+                way: _middle(
+                    [run(make, seed, chosen.recipes, assumed, chains=chains, chosen=by_gain) for seed in range(chosen.seeds)]
+                )
+                for way, (make, chains, by_gain) in WAYS.items()
             }
             for task, assumed in TASKS.items()
         },

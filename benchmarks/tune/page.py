@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from benchmarks.pages import row
@@ -69,18 +69,18 @@ $ {command}
 
 Nothing is trained. A draw is a cell of the [grid of methods](../methods/README.md): its family of steps first, its settings then. It comes
 to what was recorded of it: quality on test rows, milliseconds from text to answer (their logarithm), megabytes, each from the worst to the
-best of the task's cells. The volume is what a front dominates, as a share of what the front of all cells does. A recipe that is drawn again
-costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds. Optuna {optuna}.
+best of the task's cells. `gp` sees the recipe of each cell, as `edgekit tune` does. The volume is what a front dominates, as a share of what
+the front of all cells does. A recipe that is drawn again costs `edgekit tune` nothing and counts as no trial. Means over {seeds} seeds.
+Optuna {optuna}.
 
 """
 TAIL = """
-Few settings stand in each of the many families, so that little can be learnt of one cell from another. Five are drawn at random before
-the first that is drawn by what came of others, where nothing else is said. Of what `edgekit tune` does: {verdict}. To draw five at
-random and not ten is far ahead on squad and a little behind on stsb, to try the proven chains from the most work to the least is ahead on squad
-and the same on stsb, so both are the default. The chains, which begin with what came furthest on the task, are most of the front by themselves
-on stsb, and cost volume in the end on squad: they are kept because a budget asks for one recipe that keeps it, not for a volume, and that is not
-measured here. It says nothing about the space that `edgekit tune` draws from, which has ranges where these have a handful of
-values.
+Of what `edgekit tune` does: {verdict}.
+Few settings stand in each of the many families, so that `tpe`, which learns each value by itself, learns little of one cell from another, and draws
+again what did well; what is left of the volume is mostly one cell of a family whose others are poor (a student half as wide). `gp` knows before
+a trial about what share of the model a recipe leaves, which its steps declare, and expects cost and size in a line with that; it tries nothing
+twice, and chooses what is expected to add most volume. Five are drawn at random, or are the chains, before the first that is chosen.
+The space that `edgekit tune` draws from is not this one: it has ranges where these have a handful of values.
 """
 
 
@@ -90,11 +90,12 @@ def write_page(results: Path, out: Path) -> None:
     studies, workers = (_read(results.with_name(f"{name}.json")) for name in ("samplers", "workers"))
     read = None if studies is None else sampled(studies)
     beside = None if workers is None else side_by_side(workers)
+    modelled = json.loads(results.with_name("modelled.json").read_text(encoding="utf-8"))
     found = {name: json.loads((FRONTS / f"{name}.json").read_text(encoding="utf-8")) for name in (*SHIPPED, *OTHERS)}
     head = HEAD.format(
         **{name: document[name] for name in ("command", "seeds", "optuna")},
         as_good=sum(_as_good(found[name]) for name in SHIPPED), note=found[SHIPPED[0]]["note"],
-        sampled=_sampled_in_short(read), workers=_workers_in_short(beside),
+        sampled=_sampled_in_short(read, document, modelled), workers=_workers_in_short(beside),
         fronts="\n".join(_fronts(name, found[name]) for name in SHIPPED), others="\n".join(_fronts(name, found[name]) for name in OTHERS),
     )  # fmt: skip
     lines = [head]
@@ -107,7 +108,6 @@ def write_page(results: Path, out: Path) -> None:
             *(_way(way, one, at) for way, one in task["ways"].items()), "",
         ]  # fmt: skip
     text = "\n".join(lines).rstrip("\n") + "\n" + TAIL.format(verdict=_verdict(document["tasks"]))
-    modelled = json.loads(results.with_name("modelled.json").read_text(encoding="utf-8"))
     for title, document, body in (
         ("The sampler against random draws, over a formula", modelled, _modelled_lines(modelled)),
         ("The sampler against random draws, on trainings", studies, read and _sampled_lines(read)),
@@ -191,14 +191,40 @@ def _scaled(figures: Values, ends: Sequence[tuple[float, float]]) -> Values:
     return quality, cost, size
 
 
+def _mean_curves(recorded: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Task -> way -> its volume after each recipe, the mean of seeds."""
+    return {
+        task: {way: [mean(at) for at in zip(*of["curves"], strict=True)] for way, of in one["ways"].items()}
+        for task, one in recorded["tasks"].items()
+    }
+
+
+def _own(ways: Mapping[str, Any]) -> str:
+    return next(way for way in ways if way.endswith("as `edgekit tune` does"))
+
+
+def _to_goal(curve: Sequence[float], goal: float) -> int | None:
+    """Recipes until a curve comes to `goal`."""
+    return next((number for number, share in enumerate(curve, 1) if share >= goal), None)
+
+
 def _in_half(one: Mapping[str, Any]) -> bool:
-    reached = one["to_goal"].get("tpe")
+    reached = one["to_goal"].get("gp")
     return reached is not None and one["to_goal"]["random"] is not None and 2 * reached <= one["to_goal"]["random"]
 
 
-def _sampled_in_short(read: Mapping[str, Mapping[str, Any]] | None) -> str:
+def _sampled_in_short(
+    read: Mapping[str, Mapping[str, Any]] | None, recorded: Mapping[str, Any], modelled: Mapping[str, Any]
+) -> str:
     if not read:
-        return "**not reached** on recorded recipes; over a formula yes; on trainings not measured"
+        parts = []
+        for where, curves in (("on recorded recipes", _mean_curves(recorded)), ("over a formula", modelled["tasks"])):
+            after = [_to_goal(ways[_own(ways)], ways["random draws"][-1]) for ways in curves.values()]
+            count = len(next(iter(next(iter(curves.values())).values())))
+            half = all(one is not None and 2 * one <= count for one in after)
+            words = " and ".join(str(one or "more") for one in after)
+            parts.append(f"{where} {'yes' if half else '**not reached**'}, after {words} of {count}")
+        return f"{'; '.join(parts)}; on trainings not measured"
     reached = sum(map(_in_half, read.values()))
     said = f"on trainings {'yes' if reached == len(read) else 'reached'} for {reached} of {plural(len(read), 'task')}, below"
     return said if reached == len(read) else f"**{said}**"
@@ -217,7 +243,7 @@ def _sampled_lines(read: Mapping[str, Mapping[str, Any]]) -> list[str]:
             f"### {task}: {plural(one['trials'], 'trial')}, {plural(one['seeds'], 'seed')}\n",
             row(["", *(f"after {number}" for number in at), goal]), f"|---|{'---:|' * (len(at) + 1)}",
             *(
-                row([{"random": "random draws", "tpe": "tpe, as `edgekit tune` does"}.get(sampler, sampler),
+                row([{"random": "random draws", "gp": "gp, as `edgekit tune` does"}.get(sampler, sampler),
                      *(f"{curve[number - 1]:.1%}" for number in at), str(one["to_goal"][sampler] or "not reached")])
                 for sampler, curve in one["middle"].items()
             ), "",
@@ -229,7 +255,7 @@ def _modelled_lines(document: Mapping[str, Any]) -> list[str]:
     lines = [
         "The space is that of MiniLM from the plain model, chains and ranges and all; what a recipe comes to is a formula of assumed numbers",
         f"([modelled.py](modelled.py)), of two kinds. Medians of {document['seeds']} seeds of the volume, as a share of the cube.",
-        "That each value is drawn by itself, and not those of a chain in groups, was chosen by these figures.\n",
+        "`gp` knows nothing of the formula but what the steps of a recipe declare of the shapes that they leave, which its cost and size follow.\n",
     ]
     for task, ways in document["tasks"].items():
         at = [number for number in (5, 10, 15, 20, 24) if number <= document["recipes"]]
@@ -240,7 +266,7 @@ def _modelled_lines(document: Mapping[str, Any]) -> list[str]:
             f"|---|{'---:|' * (len(at) + 1)}",
             *(
                 row([way, *(f"{curve[number - 1]:.1%}" for number in at),
-                     str(next((number for number, share in enumerate(curve, 1) if share >= goal), "not reached"))])
+                     str(_to_goal(curve, goal) or "not reached")])
                 for way, curve in ways.items()
             ), "",
         ]  # fmt: skip
@@ -309,7 +335,7 @@ def _workers_lines(document: Mapping[str, Any], beside: Mapping[str, Any]) -> li
 
 def _verdict(tasks: dict[str, Any]) -> str:
     """How what `edgekit tune` does stands beside draws at random, from the figures."""
-    own = next(way for way in next(iter(tasks.values()))["ways"] if way.endswith("as `edgekit tune` does"))
+    own = _own(next(iter(tasks.values()))["ways"])
     parts = []
     for name, task in tasks.items():
         better = [

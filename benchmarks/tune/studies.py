@@ -26,7 +26,7 @@ PARTS = {"train": 1, "validation": 4, "test": 10}
 """Split -> the training rows for each of its rows."""
 UNTIMED = "arm64-dotprod"
 """A target that no machine with a GPU is: what is not timed."""
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("gp", "random")
 
 
 def main() -> None:

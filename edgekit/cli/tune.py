@@ -34,7 +34,7 @@ from edgekit.cli.drafting import (
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import BUILD, Build, Json, Store
 from edgekit.errors import BadInput
-from edgekit.tuner.front import out_of_bounds
+from edgekit.tuner.front import SAMPLER, out_of_bounds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,7 +92,9 @@ def tune(
         ),
     ] = None,
     inventory: Annotated[Path | None, typer.Option(metavar="FILE", help="File of devices (TOML).")] = None,
-    sampler: Annotated[str, typer.Option("--sampler", metavar="tpe|nsga2|random", help="How the next trial is drawn.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option("--sampler", metavar="gp|tpe|nsga2|random", help="How the next trial is drawn.")
+    ] = SAMPLER,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of what is drawn; by default the recipe's.")] = None,
     model: ModelSource = None,
     data: DataFile = None,

@@ -23,7 +23,7 @@ from edgekit.runtime.jsontypes import JsonObject, JsonValue
 from edgekit.runtime.reader import Reads
 from edgekit.tasks import Kind, Task, find_task
 
-__all__ = ["PLACES", "Method", "Place", "Search", "StepContext", "Work"]
+__all__ = ["PLACES", "Method", "Place", "Search", "StepContext", "Work", "share_left"]
 
 S = TypeVar("S", bound=MethodSettings)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
@@ -114,6 +114,16 @@ def unchanged(settings: MethodSettings, model: ModelFacts, checkpoints: Mapping[
     return model
 
 
+def all_left(settings: MethodSettings, model: ModelFacts) -> tuple[float, float]:
+    """The step changes no shape."""
+    return 1.0, 1.0
+
+
+def share_left(asked: int | None, have: int | None) -> float:
+    """What share of `have` stays where `asked` are; all where either is not said."""
+    return 1.0 if asked is None or not have else min(1.0, asked / have)
+
+
 @dataclass(frozen=True)
 class Method(Generic[S]):
     """One compression method.
@@ -152,6 +162,9 @@ class Method(Generic[S]):
     untrained: Callable[[S], Sequence[MethodSettings] | None] | None = None
     """Of a method that trains: the steps that leave a model of the same shapes without training, by which a search knows size and
     speed before anything is trained; None where training decides the shapes."""
+    leaves: Callable[[S, ModelFacts], tuple[float, float]] = all_left
+    """(settings, facts of the uncompressed model) -> about what share of the layers' multiplications, and of the embedding's numbers, it leaves
+    of those that it finds: by these a search tells cost and size of what it has not tried."""
     instead: str = ""
     """What does the like for the other kind of model."""
     reads: tuple[Reads, ...] = ("text",)

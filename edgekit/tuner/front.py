@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-__all__ = ["Bounds", "Sampler", "Values", "dominates", "front", "out_of_bounds"]
+__all__ = ["SAMPLER", "Bounds", "Sampler", "Values", "dominates", "front", "out_of_bounds"]
 
-Sampler: TypeAlias = Literal["tpe", "nsga2", "random"]
-"""How the next values are drawn: by what did well (tree-structured Parzen estimators), by crossing what did well, or at random."""
+Sampler: TypeAlias = Literal["gp", "tpe", "nsga2", "random"]
+"""How the next values are drawn: by what a recipe is expected to add to the front (a Gaussian process), by what did well (tree-structured Parzen
+estimators), by crossing what did well, or at random."""
+SAMPLER: Sampler = "gp"
+"""Where none is asked for."""
 Values: TypeAlias = tuple[float, float, float]
 """Quality, which is to be high; cost and size, which are to be low."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
-    "AGAIN", "FAILED", "FORESEEN", "KEY", "MEASURED", "REFUSED", "RUNGS", "SAME", "SECONDS", "STOPPED", "TAKEN", "UNTRAINED", "WORKER",
+    "AGAIN", "FAILED", "FIXED", "FORESEEN", "KEY", "MEASURED", "REFUSED", "RUNGS", "SAME", "SECONDS", "STOPPED", "TAKEN", "UNTRAINED", "WORKER",
     "attempts", "finished", "given_back", "ordinals", "values_in",
 ]  # fmt: skip
 
@@ -20,6 +20,8 @@ WORKER, AGAIN, TAKEN = "worker", "again", "taken"
 """Whose it is; the number of the trial that it is another try at; that another worker had it already."""
 KEY, FORESEEN, RUNGS, MEASURED, SECONDS, SAME = "key", "foreseen", "rungs", "measured", "seconds", "same_as"
 """What came of it so far."""
+FIXED = "fixed_params"
+"""Where Optuna keeps values of a trial that are not to be drawn."""
 REFUSED, UNTRAINED, STOPPED, FAILED = "refused", "untrained", "stopped", "failed"
 """Why it did not come to its end, in words."""
 

@@ -7,7 +7,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +35,8 @@ from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.attempt import Ongoing, attempt
-from edgekit.tuner.front import Bounds, Sampler, front
+from edgekit.tuner.front import SAMPLER, Bounds, Sampler, front
+from edgekit.tuner.propose import Drawing, Limits, Propose, propose
 from edgekit.tuner.records import FAILED, finished, values_in
 from edgekit.tuner.space import Space, Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
@@ -79,7 +82,7 @@ class Asked:
     minutes: float | None = None
     trials: int | None = None
     storage: str | None = None
-    sampler: Sampler = "tpe"
+    sampler: Sampler = SAMPLER
     seed: int | None = None
     """Of the draws; None: the recipe's."""
     store: str | None = None
@@ -179,7 +182,8 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
             )
 
         try:
-            _trials(ongoing, worker, values, asked.sampler, seed, lambda: so_far(as_it_stands(waiting=False)))
+            proposed = partial(propose, _drawing(ongoing, facts), _limits(ongoing)) if asked.sampler == "gp" else _nothing
+            _trials(ongoing, worker, values, asked.sampler, seed, proposed, lambda: so_far(as_it_stands(waiting=False)))
             return as_it_stands(waiting=until.others_at_work())
         except (KeyboardInterrupt, Interrupted):
             searched = as_it_stands(waiting=False)
@@ -198,6 +202,7 @@ def _trials(
     starts: Sequence[Mapping[str, Value]],
     sampler: Sampler,
     seed: int,
+    proposed: Propose,
     told: Callable[[], object],
 ) -> None:
     """One trial after the other until it is time, or nothing else is to be expected; `told` is called between them, not too often.
@@ -207,7 +212,7 @@ def _trials(
     """
     show, in_vain, again, last = search.given.show, list[str](), 0, time.monotonic()
     while again < MOST_AGAIN and not search.until.reached():
-        claimed = claim(search.study, worker, seed, sampler, starts)
+        claimed = claim(search.study, worker, seed, sampler, starts, proposed)
         end = attempt(search, claimed, proven=claimed.index < len(starts))
         again = again + 1 if end.again else 0
         in_vain = [*in_vain, end.in_vain] if end.in_vain else []
@@ -222,6 +227,32 @@ def _trials(
             last = time.monotonic()
     if again == MOST_AGAIN:
         show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
+
+
+def _drawing(search: Ongoing, facts: ModelFacts) -> Drawing:
+    """What a search chooses its next trial from."""
+    given, space = search.given, search.space
+
+    def works(recipe: Recipe) -> bool:
+        with suppress(BadInput):
+            given.plan(recipe)
+            return True
+        return False
+
+    return Drawing(lambda draw: drawn_recipe(space, given.recipe, draw), facts, works=works, timed=given.timed)
+
+
+def _limits(search: Ongoing) -> Limits:
+    bounds, timed = search.bounds, search.given.timed
+    return Limits(
+        None if bounds.lose is None else search.original.quality - bounds.lose,
+        1 / bounds.faster if bounds.faster is not None and timed else None,
+        bounds.smaller,
+    )
+
+
+def _nothing(before: Sequence[FrozenTrial], seed: int) -> None:
+    """No proposal: the study's sampler draws."""
 
 
 def of_language_models(what: str, where: str) -> BadInput:

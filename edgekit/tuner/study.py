@@ -21,7 +21,7 @@ from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Sampler, Values
-from edgekit.tuner.records import AGAIN, SAME, TAKEN, WORKER, attempts, given_back
+from edgekit.tuner.records import AGAIN, FIXED, SAME, TAKEN, WORKER, attempts, given_back
 from edgekit.tuner.space import Value
 from edgekit.tuner.storage import answering, open_storage
 
@@ -33,13 +33,11 @@ if TYPE_CHECKING:
 
     from edgekit.tuner.workers import Worker
 
-__all__ = ["Claimed", "claim", "deaths", "give_back", "keep_result", "open_study", "suggest"]
+__all__ = ["Claimed", "claim", "deaths", "give_back", "keep_result", "open_study", "own_seed", "suggest"]
 
 IDENTITY, DIED = "identity", "died in "
-FIXED = "fixed_params"
-"""Where Optuna keeps values of a trial that are not to be drawn."""
 STARTUP = 5
-"""Trials before the first that is drawn by what came of others; with ten, ten trials are no better than draws at random (`benchmarks/tune`)."""
+"""Trials before the first that tpe draws by what came of others."""
 STUCK = 3
 """Draws in a row that were recipes tried before, after which one is drawn at random, until there is a new one."""
 POPULATION = 20
@@ -140,8 +138,15 @@ class Claimed:
     """How many were drawn before it."""
 
 
-def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Sequence[Mapping[str, Value]]) -> Claimed:
-    """The next trial: one that was given back, else one of `starts`, else what the sampler draws."""
+def claim(
+    study: Study,
+    worker: Worker,
+    seed: int,
+    sampler: Sampler,
+    starts: Sequence[Mapping[str, Value]],
+    proposed: Callable[[Sequence[FrozenTrial], int], Mapping[str, Value] | None] = lambda before, seed: None,
+) -> Claimed:
+    """The next trial: one that was given back, else one of `starts`, else what is `proposed` (`edgekit.tuner.propose`) or the sampler draws."""
     import optuna
 
     _note_death(study, worker)
@@ -163,7 +168,9 @@ def claim(study: Study, worker: Worker, seed: int, sampler: Sampler, starts: Seq
         before = [tries[-1] for number, tries in sorted(attempts(trials).items()) if number < root]
         index = len(before)
         study.sampler = _sampler("random" if _stuck(before) else sampler, seed, index)
-        return Claimed(_asked_anew(study, trial, starts[index] if index < len(starts) else None), index)
+        given = next(one for one in trials if one.number == trial.number).system_attrs.get(FIXED)  # of one that was given back
+        fixed = starts[index] if index < len(starts) else given or proposed(before, own_seed(seed, index))
+        return Claimed(_asked_anew(study, trial, fixed), index)
 
 
 def _stuck(trials: Sequence[FrozenTrial]) -> bool:
@@ -243,8 +250,8 @@ def _sampler(kind: Sampler, seed: int, index: int) -> BaseSampler:
     from optuna import samplers
     from optuna.exceptions import ExperimentalWarning
 
-    own = int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:4], "big")
-    if kind == "random":
+    own = own_seed(seed, index)
+    if kind in ("random", "gp"):  # a proposal fixes all values; of too few results there is none
         return samplers.RandomSampler(seed=own)
     if kind == "nsga2":
         return samplers.NSGAIISampler(seed=own, population_size=POPULATION)
@@ -252,6 +259,10 @@ def _sampler(kind: Sampler, seed: int, index: int) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)  # of `constant_liar`
         # each value by itself: as groups, values of few trials each are drawn at random for long (`benchmarks/tune`)
         return samplers.TPESampler(seed=own, n_startup_trials=STARTUP, constant_liar=True)
+
+
+def own_seed(seed: int, index: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:4], "big")
 
 
 def suggest(trial: Trial) -> Callable[[str, Range], Value]:

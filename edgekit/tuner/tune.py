@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekit.errors import BadInput
 from edgekit.progress import Show
 from edgekit.runtime.arguments import a_path
-from edgekit.tuner.front import Bounds, out_of_bounds
+from edgekit.tuner.front import SAMPLER, Bounds, out_of_bounds
 from edgekit.tuner.on_device import device_of
 from edgekit.tuner.results import Found, tuned
 from edgekit.tuner.run import Asked
@@ -37,7 +37,7 @@ def tune(
     `lose`: share of 1 of the metric that may be lost; `faster`: times as fast as ONNX Runtime fp32 of the original; `smaller`: megabytes.
     """
     bounds = Bounds(lose, faster, smaller)
-    if faults := [*out_of_bounds(minutes, trials, "tpe"), *bounds.faults()]:
+    if faults := [*out_of_bounds(minutes, trials, SAMPLER), *bounds.faults()]:
         raise BadInput("a search that cannot be made", faults=faults)
     asked = Asked(
         str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), bounds, minutes,

@@ -137,7 +137,7 @@ def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--trials", "0", "--minutes", "inf"], "--minutes inf: above 0, up to 527,040\n  - --trials 0: from 1 to 1,000,000"),
-        (["--minutes", "-1", "--sampler", "grid"], "--sampler grid: write tpe, nsga2, random"),
+        (["--minutes", "-1", "--sampler", "grid"], "--sampler grid: write gp, tpe, nsga2, random"),
         (["--faster", "fast"], "--faster fast"),
         (["intents", "--model", "m"], "either a recipe, or --model"),
         (["--data", "rows.csv"], "--data goes with --model"),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from edgekit.compress.checks import absent_labels, absent_modules, unlisted_layers
 from edgekit.compress.distillation.layer_map import layer_map, map_faults
 from edgekit.compress.distillation.settings import Settings, layer_faults
-from edgekit.compress.method import Method, StepContext, Work
+from edgekit.compress.method import Method, StepContext, Work, share_left
 from edgekit.compress.methods import prune_structured
 from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Integers, Ranges, Reals
@@ -359,6 +359,15 @@ def _recovery(model: ModelFacts) -> Ranges:
     return TEACHING
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """The layers and the width that are asked for."""
+    layers, width = (
+        len(settings.take) if settings.take is not None else settings.layers,
+        share_left(settings.width, model.hidden_size),
+    )
+    return share_left(layers, model.layers) * width, width
+
+
 def _untrained(settings: Settings) -> Sequence[MethodSettings] | None:
     """A model with as many layers, or the same one."""
     if any(getattr(settings, name) is not None for name in ("student", "width", "heads", "neurons")):
@@ -372,5 +381,5 @@ METHOD = Method(
     run=run, check=check, transform=transform, spread=True,
     checkpoints=("student", "teachers", "fill_model"), instead="distill-decoder",
     search={"student": _a_student, "recovery": _recovery}, of_texts=("augment",),
-    untrained=_untrained,
+    untrained=_untrained, leaves=_leaves,
 )  # fmt: skip

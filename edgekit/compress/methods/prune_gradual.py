@@ -202,8 +202,13 @@ def _structure(model: ModelFacts) -> Ranges:
     }  # fmt: skip
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """What is left of the structures; zeros among weights save nothing."""
+    return 1 - settings.sparsity if settings.what == "structures" else 1.0, 1.0
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform, spread=True,
     instead="prune-unstructured",
-    search={"structure": _structure},
+    search={"structure": _structure}, leaves=_leaves,
 )  # fmt: skip

@@ -109,8 +109,13 @@ def _structure(model: ModelFacts) -> Ranges:
     return {"keep": Reals(0.2, 0.9), "epochs": Integers(2, 16, log=True), "learning_rate": Reals(1e-5, 5e-4, log=True)}
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """What the budget says."""
+    return settings.keep, 1.0
+
+
 METHOD = Method(
     name=NAME, version=4, settings=Settings, serves=("encoder",), reads=("text", "image"), run=run, check=check, transform=transform, spread=True,
     instead="prune-width",
-    search={"structure": _structure},
+    search={"structure": _structure}, leaves=_leaves,
 )  # fmt: skip

@@ -285,6 +285,11 @@ def _structure(model: ModelFacts) -> Ranges:
     return {"speedup": Reals(1.1, 4.0, log=True)}
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """What the budget says."""
+    return settings.keep or 1 / (settings.speedup or 1.0), 1.0
+
+
 METHOD = Method(
     name=NAME,
     version=2,
@@ -295,4 +300,5 @@ METHOD = Method(
     transform=transform,
     instead="prune-width",
     search={"structure": _structure},
+    leaves=_leaves,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from edgekit.compress.checks import nothing_removed
-from edgekit.compress.method import Method, StepContext, Work
+from edgekit.compress.method import Method, StepContext, Work, share_left
 from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Ranges, Reals
 from edgekit.errors import BadInput
@@ -194,8 +194,13 @@ def _structure(model: ModelFacts) -> Ranges:
     return {"keep": Reals(0.2, 0.9)}
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """What the budget says, of the layers that stay."""
+    return share_left(settings.layers, model.layers) * (settings.keep or settings.latency or 1.0), 1.0
+
+
 METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), reads=("text", "image", "sound"), run=run, check=check, transform=transform,
     instead="drop-blocks or prune-width",
-    search={"structure": _structure},
+    search={"structure": _structure}, leaves=_leaves,
 )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from edgekit.compress.method import Method, StepContext, Work
+from edgekit.compress.method import Method, StepContext, Work, share_left
 from edgekit.config.recipe import MethodSettings
 from edgekit.config.search import Integers, Ranges
 from edgekit.errors import BadInput, CheckFailed
@@ -214,8 +214,14 @@ def _tokens(model: ModelFacts) -> Ranges | None:
     return {"size": Integers(max(100, most // 8), most, log=True), "rows": Integers(max(100, most // 16), most, log=True)}
 
 
+def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
+    """The rows that are asked for, of which there are no more than tokens."""
+    asked = [number for number in (settings.size, settings.rows) if number is not None]
+    return 1.0, share_left(min(asked, default=None), None if model.vocabulary is None else len(model.vocabulary))
+
+
 METHOD = Method(
     name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
     why="a language model has to be able to say every token",
-    search={"tokens": _tokens},
+    search={"tokens": _tokens}, leaves=_leaves,
 )  # fmt: skip
