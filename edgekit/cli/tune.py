@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -39,6 +39,7 @@ from edgekit.tuner.front import SAMPLER, out_of_bounds
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from edgekit.tuner.front import Sampler
     from edgekit.tuner.results import Found
 
 __all__ = ["tune"]
@@ -54,12 +55,12 @@ def tune(
         ),
     ] = None,
     target: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--target",
             "-t",
             metavar="TARGET",
-            help="Target name (`edgekit ls targets`) or .toml file. Default: this host's best.",
+            help="Target name (`edgekit ls targets`) or .toml file, one a search. Default: this host's best.",
             autocompletion=complete.targets,
         ),
     ] = None,
@@ -117,18 +118,29 @@ def tune(
     of_rows = Options(task, column, label, answers, group, max_length, None, None, None, split=split)
     wanted = budget_of(replace(of_rows, faster=faster, smaller=smaller, lose=lose))
     budget = Bounds(wanted.lose, wanted.faster, wanted.smaller)
-    if faults := out_of_bounds(minutes, trials, sampler, "--"):
+    faults = out_of_bounds(minutes, trials, sampler, "--")
+    if target is not None and len(target) > 1:
+        faults.append(f"--target {' and --target '.join(target)}: a search is for one target; search for each of them")
+    if faults:
         raise BadInput("options that cannot be used", faults=faults)
     if model is not None:
         chosen = _around(recipe, model, data, of_rows, build, as_json=as_json)
     elif said := [*(["--data"] if data is not None else []), *of_rows.any]:
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
+    elif recipe is None:
+        raise BadInput(
+            "say what to search around: a recipe, or a model",
+            fix="edgekit tune RECIPE (`edgekit ls recipes`), or edgekit tune --model FOLDER --data FILE",
+        )
     else:
-        chosen = recipe or "intents"
-    asked = Asked(chosen, target, build, budget, minutes, trials, storage, sampler, seed, store, device_of(device, inventory))  # type: ignore[arg-type]  # checked above
+        chosen = recipe
+    asked = Asked(
+        chosen, target[0] if target else None, build, budget, minutes, trials, storage, cast("Sampler", sampler), seed, store,
+        device_of(device, inventory),
+    )  # fmt: skip
     found = tuned(asked, Show(silent=as_json))
     emit(found.document, as_json, _found(found))
-    if not found.kept and not found.document["waiting"]:
+    if not found.kept:
         raise typer.Exit(1)
 
 
@@ -156,11 +168,17 @@ def _around(recipe: str | None, model: str, data: str | None, options: Options, 
 def _found(found: Found) -> Iterator[RenderableType]:
     from edgekit.report.grid import TerminalTable
     from edgekit.tuner.page import points_grid
+    from edgekit.tuner.words import earlier_points, left_to_others
 
     if found.points:
         yield TerminalTable(points_grid(found.document))
-    yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
-    if found.document["waiting"]:
-        yield "Other workers are still at this study; the one that ends last makes its points."
-    yield from (f"recipe   {point.recipe}" for point in found.points)
+    if not found.left_to_others:
+        yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
+    if found.left_to_others:
+        yield f"NOT YET  {left_to_others(found.document)}"
+    for point in found.points:
+        yield f"recipe   {point.recipe}"
+        yield f"bundle   {point.result}"
+    if earlier := found.document["earlier"]:
+        yield f"kept     {earlier_points(earlier)}"  # type: ignore[arg-type]
     yield f"page     {found.page}"

@@ -13,7 +13,7 @@ from edgekit.report.svg import inline_svg
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.mattered import FEWEST_RESULTS
-from edgekit.tuner.words import budget, count
+from edgekit.tuner.words import budget, count, earlier_points, left_to_others, sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +107,7 @@ def _verdict(study: Any, point: Any) -> Cell:
         "lose": f"{100 * lost:+.2f} points lost", "faster": f"{found.get('times') or 0:.2f} times fp32", "smaller": f"{found['size_mb']:.2f} MB",
     }  # fmt: skip
     binds = ", ".join(figures[name] for name, share in over.items() if share > 0)
-    chosen = [] if point["in_budget"] else [f"on validation rows {binds}"]
+    chosen = [] if point["kept_on_validation"] else [f"on validation rows {binds}"]
     if missed := [*chosen, *point["missed"]]:
         return Cell("missed", "; ".join(missed), "bad")
     return Cell("kept", "but for speed, which was not timed" if _untimed(study) else "", "good")
@@ -116,8 +116,10 @@ def _verdict(study: Any, point: Any) -> Cell:
 def _cautions(study: Any) -> list[str]:
     original, looked_at, tested, said = study["original"], study["looked_at"], len(study["tested"]), []
     if not study["over"]:
-        others = "Other workers are still at it; the one that ends last makes its points."
+        others = sentence(left_to_others(study))
         said.append(f"The search is not over. {others if study['waiting'] else 'The same command goes on with it.'}")
+    if study["earlier"]:
+        said.append(sentence(earlier_points(study["earlier"])))
     best = f": the best of {looked_at} looks better there than it is" if looked_at > 1 else ""
     read = (
         "No test row was read yet." if not tested else
@@ -143,7 +145,7 @@ def _draw(study: Any, complete: list[Any], colours: dict[str, str]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10.4, 4.6))
-    front = [trial for trial in complete if trial["number"] in study["front"]]
+    front = [trial for trial in complete if trial["trial"] in study["front"]]
     named = {point["trial"]: str(number) for number, point in enumerate(study["points"], 1)}
     for number, (key, words) in enumerate((("cost", study["cost"]), ("size_mb", "size, MB"))):
         axes = figure.add_axes((0.07 + 0.49 * number, 0.13, 0.42, 0.83))
@@ -158,7 +160,7 @@ def _draw(study: Any, complete: list[Any], colours: dict[str, str]) -> Figure:
                 [one[key] for one in trials], [100 * one["quality"] for one in trials], s=size, color=colours[role], zorder=3
             )
         for trial in front:
-            if (name := named.get(trial["number"])) is not None:
+            if (name := named.get(trial["trial"])) is not None:
                 axes.scatter([trial[key]], [100 * trial["quality"]], s=130, color=colours["best"], zorder=4)
                 axes.annotate(
                     name,
@@ -222,17 +224,17 @@ def _trials(study: Any) -> Grid:
         Column("trial", right=False), Column("quality", "%, validation"), Column("cost", "share of the original's"), Column("size", "MB"),
         Column("time", "s"), Column("came to", right=False), Column("steps", right=False, narrow=False),
     )  # fmt: skip
-    rows, ordinals = [], {trial["number"]: trial["ordinal"] for trial in study["trials"]}
+    rows = []
     for trial in study["trials"]:
         last: JsonObject = trial["rungs"][-1] if trial.get("rungs") else trial.get("foreseen", {})
         complete = trial["state"] == "complete"
         quality, size = trial.get("quality", last.get("quality")), trial.get("size_mb", last.get("size_mb"))
         why = str(trial.get("untrained") or trial.get("stopped") or trial.get("failed") or trial.get("refused") or "")
         tone: Tone = "" if complete else "quiet"
-        again = f"as trial {ordinals[trial['same_as']]}" if "same_as" in trial else ""
+        again = f"as trial {trial['same_as']}" if "same_as" in trial else ""
         rows.append(
             (
-                Cell(str(trial["ordinal"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
+                Cell(str(trial["trial"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
                 Cell(f"{trial['cost']:.3f}") if complete else NOTHING, NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
                 Cell(f"{trial.get('seconds', 0):.0f}"),
                 Cell("its end" if complete else CAME_TO[trial["state"]], "; ".join(filter(None, [again, why])), tone),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ __all__ = ["PAGE", "STUDY", "Found", "Point", "finish", "recipe_text", "study_do
 STUDY, PAGE = "study.json", "study.html"
 TESTED = "tested"
 """Trials whose test rows were ever read, in the study."""
+OF_KEY = 6
+"""Digits of a model's key that its recipe is named with."""
+ASK_FOR_MORE = "ask for a bit more than is needed (--lose 0.8% where 1% may be lost), over the same trials"
 MOST_POINTS = 6
 """Points that are made in full: what each costs is minutes, and a reader compares no more."""
 
@@ -63,7 +67,9 @@ class Point:
     """One point of the front, made like any bundle."""
 
     trial: int
+    """Which trial it is, from 1 on, as everything that people are shown counts them."""
     recipe: Path
+    """Named after the model that it makes, so that no point of another budget or study takes its place."""
     result: Path
     missed: tuple[str, ...]
     """Budgets that it does not keep on test rows, in words."""
@@ -71,8 +77,13 @@ class Point:
     test: JsonObject
     """Quality on test rows with the paired difference from the original, and what was timed here."""
     steps: str
-    in_budget: bool
+    kept_on_validation: bool
     """Whether it keeps the budget on validation rows, by which it was chosen."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it keeps the whole budget, on validation and on test rows."""
+        return self.kept_on_validation and not self.missed
 
 
 @dataclass(frozen=True)
@@ -81,9 +92,14 @@ class Found:
 
     folder: Path
     points: tuple[Point, ...]
-    """The front, the best quality first; empty while other workers are still at it."""
+    """The front, the best quality first; empty where `left_to_others`."""
     document: JsonObject
     """What study.json holds."""
+
+    @property
+    def left_to_others(self) -> bool:
+        """Whether other workers are still at the study: the one that ends last makes its points, and nothing was judged here."""
+        return bool(self.document["waiting"])
 
     @property
     def page(self) -> Path:
@@ -93,7 +109,7 @@ class Found:
     @property
     def kept(self) -> tuple[Point, ...]:
         """The points that keep the whole budget, on validation and on test rows."""
-        return tuple(point for point in self.points if point.in_budget and not point.missed)
+        return tuple(point for point in self.points if point.kept)
 
 
 def tuned(asked: Asked, show: Show) -> Found:
@@ -124,20 +140,15 @@ def finish(searched: Searched) -> Found:
         shown = ordinals(searched.study)[trial.number]
         given.show.line(f"point {number} of {len(chosen)}: trial {shown}, made in full and read on test rows")
         try:
-            made.append(_point(searched, trial, len(made) + 1))
+            made.append(_point(searched, trial))
         except Exception as raised:
             why = fault(raised)
             if not of_this_recipe(raised) or len(chosen) == 1 or why in unmade.values():  # of all of them, or of this machine
                 raise
             unmade[shown] = why
             given.show.line(f"  not made: {why}")
-    if made:
-        for stale in set(folder.glob(f"{escape(given.name)}-point-*.toml")) - {point.recipe for point in made}:
-            stale.unlink()
     points = [_as_json(searched, point) for point in made]
     document = _written(searched, points, over=not searched.waiting, unmade=unmade)
-    for line in nearest(searched):
-        given.show.line(f"  {line}")
     return Found(folder, tuple(made), document)
 
 
@@ -149,10 +160,23 @@ def _written(
     from edgekit.tuner.page import render_study
 
     said = [f"trial {trial} could not be made in full: {why}" for trial, why in unmade.items()]
-    document = {**study_document(searched, points, over=over), "nearest": [*said, *nearest(searched)]}
+    document = {
+        **study_document(searched, points, over=over),
+        "nearest": [*said, *(nearest(searched) or _missed_on_test(points))],
+    }
     write_atomically(searched.folder / STUDY, json.dumps(document, indent=1) + "\n")
     write_atomically(searched.folder / PAGE, render_study(document))
     return document
+
+
+def _missed_on_test(points: list[JsonObject]) -> list[str]:
+    """Why nothing keeps the budget where some do on validation rows; nothing where a point does."""
+    if not points or any(point["kept"] for point in points):
+        return []
+    missed = [f"point {number}: {', '.join(map(str, point['missed']))}" for number, point in enumerate(points, 1)]  # type: ignore[arg-type]
+    made = "the one point misses" if len(points) == 1 else f"all {len(points)} points miss"
+    chosen = "on test rows, and not on the validation rows by which it was chosen"
+    return [f"{made} the budget {chosen}: {'; '.join(missed)}", ASK_FOR_MORE]
 
 
 def _earlier_points(searched: Searched) -> list[JsonObject]:
@@ -167,7 +191,8 @@ def _earlier_points(searched: Searched) -> list[JsonObject]:
 def _as_json(searched: Searched, point: Point) -> JsonObject:
     return {
         "trial": point.trial, "recipe": point.recipe.name, "result": os.path.relpath(point.result, searched.folder), "steps": point.steps,
-        "validation": point.validation, "test": point.test, "in_budget": point.in_budget, "missed": list(point.missed),
+        "validation": point.validation, "test": point.test, "missed": list(point.missed),
+        "kept_on_validation": point.kept_on_validation, "kept": point.kept,
     }  # fmt: skip
 
 
@@ -186,13 +211,15 @@ def _chosen(searched: Searched) -> list[FrozenTrial]:
     return [trial for trial in kept if trial.number in numbers]
 
 
-def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
+def _point(searched: Searched, trial: FrozenTrial) -> Point:
     given, recipe = searched.given, searched.recipe(trial)
-    path = searched.folder / f"{given.name}-point-{number}.toml"
+    _, item = given.plan(recipe)
+    path = searched.folder / f"{given.name}-point-{item.variants[BUNDLE].model.key[:OF_KEY]}.toml"
     text = recipe_text(recipe, given.path.parent, searched.folder, searched.bounds)
     quality, cost, size = values_in(trial)
     measured = trial.user_attrs.get(MEASURED)
-    write_atomically(path, f"# edgekit export {path.name} --target {given.target.name}\n# {outline(recipe)}\n{text}")
+    command = ["edgekit", "export", str(path), "--target", searched.target, "--build", str(given.build)]
+    write_atomically(path, f"# {' '.join(shlex.quote(part) for part in command)}\n# {outline(recipe)}\n{text}")
     target = given.target.name
     (result,) = run_recipe(
         str(path), [target], given.build, measure=given.timed and given.device is None, show=given.show, shared=given.shared
@@ -206,7 +233,7 @@ def _point(searched: Searched, trial: FrozenTrial, number: int) -> Point:
         if searched.bounds.faster is not None and found["times"] < searched.bounds.faster:
             missed.append(f"{found['times']:.2f} times fp32 on {given.device.shown()}, {searched.bounds.faster:g} asked for")
     return Point(
-        trial.number, path, result.path, tuple(missed),
+        ordinals(searched.study)[trial.number], path, result.path, tuple(missed),
         {"quality": quality, "cost": cost, "size_mb": size, "times": None if measured is None else measured["times"]},
         test, outline(recipe), all(share <= 0 for share in searched.over(trial).values()),
     )  # fmt: skip
@@ -233,6 +260,8 @@ def recipe_text(recipe: Recipe, relative_to: Path, folder: Path, bounds: Bounds)
 
     def moved(name: str) -> str:
         path = relative_to / name
+        if Path(name).is_absolute():
+            return name
         first = next((at for at, part in enumerate(path.parts) if "*" in part and not path.exists()), len(path.parts))
         there = Path(*path.parts[:first])  # the part of it that is no pattern
         return str(Path(os.path.relpath(there.resolve(), folder.resolve()), *path.parts[first:])) if there.exists() else name
@@ -280,24 +309,33 @@ def study_document(searched: Searched, points: list[JsonObject], *, over: bool =
     """The study for machines. `over`: the search is, and its points are made."""
     given, original = searched.given, searched.original
     at = ordinals(searched.study)
-    trials: list[JsonValue] = [{"ordinal": at[trial.number], **_trial(searched, trial)} for trial in searched.trials]
-    front = {trial.number for trial in searched.front}
+    trials: list[JsonValue] = [_trial(searched, trial, at) for trial in searched.trials]
+    tested = sorted({at[number] for number in searched.study.user_attrs.get(TESTED, ()) if number in at})
     counts = Counter(_state(trial) for trial in searched.trials)
     looked_at = sum(RUNGS in trial.user_attrs and SAME not in trial.user_attrs for trial in searched.trials)
     task = find_task(given.recipe.task)
+    metric = task.alone.metric if given.recipe.data.without_labels and task.alone is not None else task.metric
     return {
-        "schema_version": 1, "name": searched.name, "recipe": given.name, "task": task.name, "metric": task.metric,
+        "schema_version": 1, "name": searched.name, "recipe": given.name, "task": task.name, "metric": metric,
         "target": given.target.name, "timed": given.timed,
         "device": None if given.device is None else given.device.shown(), "sampler": searched.sampler,
         "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",
         "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
-        "looked_at": looked_at, "tested": searched.study.user_attrs.get(TESTED, []), "states": dict(counts), "over": over,
-        "waiting": searched.waiting,
+        "looked_at": looked_at, "tested": [*tested], "states": dict(counts), "over": over, "waiting": searched.waiting,
         "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
-        "front": sorted(front), "trials": trials, "importances": importances(searched.study), "nearest": list(nearest(searched)),
-        "points": [*points],
+        "front": sorted(at[trial.number] for trial in searched.front), "trials": trials,
+        "importances": importances(searched.study), "nearest": list(nearest(searched)),
+        "points": [*points], "earlier": [*_earlier_recipes(searched, points)],
     }  # fmt: skip
+
+
+def _earlier_recipes(searched: Searched, points: list[JsonObject]) -> list[str]:
+    """Recipes of points that another budget, or another study of this name, left in the folder: they stay, with their bundles."""
+    given = searched.given
+    found = searched.folder.glob(f"{escape(given.name)}-point-*.toml")
+    there = {path.name for path in found if (given.build / f"{path.stem}-{given.target.name}").is_dir()}
+    return sorted(there - {str(point["recipe"]) for point in points})
 
 
 def _state(trial: FrozenTrial) -> str:
@@ -306,15 +344,18 @@ def _state(trial: FrozenTrial) -> str:
     return next((name for name in (REFUSED, UNTRAINED, FAILED, STOPPED) if name in trial.user_attrs), STOPPED)
 
 
-def _trial(searched: Searched, trial: FrozenTrial) -> JsonObject:
+def _trial(searched: Searched, trial: FrozenTrial, at: Mapping[int, int]) -> JsonObject:
+    """What came of a trial. `trial`: which one it is as people are shown it (`at`); `number`: the storage's own of its last try."""
     said = {
         name: trial.user_attrs[name]
-        for name in (FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED, SAME)
+        for name in (FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED)
         if name in trial.user_attrs
     }
+    if SAME in trial.user_attrs:
+        said[SAME] = at[trial.user_attrs[SAME]]
     complete = trial.state.name == "COMPLETE"
     values: JsonObject = dict(zip(("quality", "cost", "size_mb"), trial.values, strict=True)) if complete else {}
     return {
-        "number": trial.number, "state": _state(trial), "drawn": dict(trial.params), **said, **values,
+        "trial": at[trial.number], "number": trial.number, "state": _state(trial), "drawn": dict(trial.params), **said, **values,
         "steps": "" if REFUSED in said else outline(searched.recipe(trial)),
     }  # fmt: skip

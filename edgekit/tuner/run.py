@@ -109,6 +109,8 @@ class Searched:
     study: Study
     at: str
     """Where the study lies, as messages show it."""
+    target: str
+    """As a command names it: a shipped one, or a file."""
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -178,7 +180,18 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
         def as_it_stands(*, waiting: bool) -> Searched:
             trials = finished(study)
             return Searched(
-                given, original, space, bounds, folder, f"{name}-{target.name}", trials, waiting, asked.sampler, study, at
+                given,
+                original,
+                space,
+                bounds,
+                folder,
+                f"{name}-{target.name}",
+                trials,
+                waiting,
+                asked.sampler,
+                study,
+                at,
+                asked.target or target.name,
             )
 
         try:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pydantic import ValidationError
 
 from edgekit.config.recipe import Recipe
 from edgekit.errors import EdgekitError
 from edgekit.tuner.front import Bounds
 
-__all__ = ["budget", "count", "epochs_of", "fault", "outline"]
+__all__ = [
+    "budget",
+    "count",
+    "earlier_points",
+    "epochs_of",
+    "fault",
+    "left_to_others",
+    "of_what_is_there",
+    "outline",
+    "sentence",
+]
 
 
 def outline(recipe: Recipe) -> str:
@@ -46,6 +59,30 @@ def budget(bounds: Bounds) -> list[str]:
 def count(number: int, noun: str) -> str:
     """So many of them: 1 trial, 2 trials."""
     return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
+def earlier_points(recipes: Sequence[str]) -> str:
+    """What is said of points that are none of this search, and stay."""
+    which = "a point of another budget or study is" if len(recipes) == 1 else "points of other budgets or studies are"
+    return f"{which} here still, with {'its bundle' if len(recipes) == 1 else 'their bundles'}: {', '.join(recipes)}"
+
+
+def left_to_others(study: Mapping[str, Any]) -> str:
+    """What is said where this worker ended before others: nothing was judged, and how it comes to points whatever they do."""
+    return (
+        "other workers are still at this study, and the one that ends last makes its points: nothing was judged here. Where none of them comes to "
+        f"its end, the same command with {of_what_is_there(sum(trial['state'] != 'refused' and 'same_as' not in trial for trial in study['trials']))}"
+    )
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital at its beginning and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def of_what_is_there(trials: int) -> str:
+    """The option that has the points made without any further trial, of so many that count for one."""
+    return f"--trials {max(1, trials)} instead of --minutes makes the points of what is there"
 
 
 def fault(raised: Exception) -> str:

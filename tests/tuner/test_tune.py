@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from edgekit.cli.app import app
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.host import detect
-from edgekit.pipeline.run import run_recipe
 from edgekit.plan.facts import original_facts
 from edgekit.plan.recipes import load_recipe
 from edgekit.progress import Show
@@ -60,26 +60,40 @@ def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pyte
     folder = recipe.parent / "build" / f"tiny-{ELSEWHERE}-study"
     assert json.loads((folder / "study.json").read_text()) == study
     first, second = study["trials"]
-    assert second["same_as"] == first["number"] and first["state"] == second["state"] == "complete" and study["looked_at"] == 1
-    assert not study["timed"] and first["cost"] == 1 and first["quality"] == first["rungs"][-1]["quality"]
     (point,) = study["points"]
-    assert point["test"]["n"] == 20 and point["in_budget"] and point["missed"] == [] and study["tested"] == [0]
+    assert (
+        second["same_as"] == first["trial"] == point["trial"] == 1
+        and first["state"] == second["state"] == "complete"
+        and study["looked_at"] == 1
+    )
+    assert not study["timed"] and first["cost"] == 1 and first["quality"] == first["rungs"][-1]["quality"]
+    assert point["test"]["n"] == 20 and point["kept_on_validation"] and point["missed"] == [] and study["tested"] == [1]
     assert point["validation"]["size_mb"] == pytest.approx(first["size_mb"])
     page = (folder / "study.html").read_text()
-    assert f"is not {ELSEWHERE}" in page and "1 recipe was looked at" in page and "tiny-point-1.toml" in page
+    assert f"is not {ELSEWHERE}" in page and "1 recipe was looked at" in page and point["recipe"] in page
 
-    results = run_recipe(
-        str(folder / point["recipe"]), [ELSEWHERE], recipe.parent / "build", measure=False, show=Show(silent=True)
+    command = (folder / point["recipe"]).read_text().splitlines()[0].removeprefix("# edgekit ")
+    exported = CliRunner().invoke(app, [*shlex.split(command), "--json"], catch_exceptions=False)
+    assert json.loads(exported.stdout)[0]["up_to_date"], "what a point's recipe begins with finds everything made"
+    assert f'id = "{load_recipe(str(recipe))[2].model.id}"' in (folder / point["recipe"]).read_text(), "an absolute path stays"
+
+    other = folder / "tiny-point-000000.toml"  # of a budget before
+    shutil.copytree(
+        recipe.parent / "build" / f"{Path(point['recipe']).stem}-{ELSEWHERE}", folder.parent / f"{other.stem}-{ELSEWHERE}"
     )
-    assert results[0].up_to_date, "a point's recipe finds everything made"
-
+    shutil.copy(folder / point["recipe"], other)
     again = json.loads(tuned(recipe, "--trials", "1", "--lose", "50%").stdout)
     assert again["trials"] == study["trials"], "nothing is tried or measured again"
+    assert other.is_file() and again["earlier"] == [other.name] and other.name in (folder / "study.html").read_text()
 
     done = tuned(recipe, "--trials", "1", "--lose", "40%", "--smaller", "0.001MB")
-    other = json.loads(done.stdout)
-    assert other["trials"] == study["trials"] and other["budget"]["lose"] == 0.4, "another budget is asked of the same trials"
-    assert done.exit_code == 1 and not other["points"][0]["in_budget"] and "what binds is size" in other["nearest"][0]
+    tighter = json.loads(done.stdout)
+    assert tighter["trials"] == study["trials"] and tighter["budget"]["lose"] == 0.4, (
+        "another budget is asked of the same trials"
+    )
+    assert (
+        done.exit_code == 1 and not tighter["points"][0]["kept_on_validation"] and "what binds is size" in tighter["nearest"][0]
+    )
     with pytest.raises(BadInput, match="another study"):
         search(Asked(str(recipe), ELSEWHERE, recipe.parent / "build", seed=8), Show(silent=True))
 
@@ -118,7 +132,7 @@ def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
     shutil.rmtree(folder)
     study = json.loads(CliRunner().invoke(app, [*asked, "--smaller", option], catch_exceptions=False).stdout)
     (one,) = study["trials"]
-    assert one["state"] == "complete" and study["points"][0]["in_budget"], "what is called the nearest is one"
+    assert one["state"] == "complete" and study["points"][0]["kept_on_validation"], "what is called the nearest is one"
     assert one["size_mb"] == size and one["cost"] == one["foreseen"]["multiplications"]
 
 
@@ -141,6 +155,11 @@ def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
         (["--faster", "fast"], "--faster fast"),
         (["intents", "--model", "m"], "either a recipe, or --model"),
         (["--data", "rows.csv"], "--data goes with --model"),
+        ([], "say what to search around: a recipe, or a model"),
+        (
+            ["intents", "-t", "x86-vnni", "-t", "x86-avx2"],
+            "--target x86-vnni and --target x86-avx2: a search is for one target",
+        ),
         (["reference-lm"], "a search is for encoders"),
         (["--model", "LM", "--data", "no-such-file.csv"], "a search is for encoders, and this is a language model"),
         (["--model", "LM", "--task", "text-generation"], "a search is for encoders, and text-generation is of"),
@@ -186,20 +205,20 @@ def test_a_trial_is_measured_beside_the_original(
 def a_study(results: int, points: int = 0, **more: Any) -> Any:
     """What study.json holds after as many results, of which as many are points."""
     trials = [
-        {"number": 2 * at, "ordinal": at + 1, "state": "complete", "steps": f"step {at}", "quality": 0.9 - at / 100, "cost": 0.5 - at / 100,
+        {"trial": at + 1, "number": 2 * at, "state": "complete", "steps": f"step {at}", "quality": 0.9 - at / 100, "cost": 0.5 - at / 100,
          "size_mb": 3.0 + at, "seconds": 30.0, "rungs": [{"quality": 0.9, "size_mb": 3.0}]}
         for at in range(results)
     ]  # fmt: skip
     made = [
-        {"trial": 2 * at, "recipe": f"one-point-{at + 1}.toml", "steps": f"step {at}", "missed": [], "in_budget": True,
+        {"trial": at + 1, "recipe": f"one-point-{at + 1}.toml", "steps": f"step {at}", "missed": [], "kept_on_validation": True, "kept": True,
          "validation": {"quality": 0.9 - at / 100, "cost": 0.5, "times": 2.0, "size_mb": 3.0 + at},
          "test": {"value": 0.9, "n": 200, "difference": -0.012, "ci95": [-0.02, 0.0]}}
         for at in range(points)
     ]  # fmt: skip
     return {
         "name": "one", "target": "x86-vnni", "timed": True, "device": None, "looked_at": results, "seconds": 61.0, "waiting": False, "over": True,
-        "front": [trial["number"] for trial in trials], "points": made, "tested": [point["trial"] for point in made], "importances": {},
-        "budget": {"lose": 0.01, "faster": None, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
+        "front": [trial["trial"] for trial in trials], "points": made, "tested": [point["trial"] for point in made], "importances": {},
+        "earlier": [], "budget": {"lose": 0.01, "faster": None, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
         "metric": "accuracy", "cost": "share of the time", "nearest": [], "trials": trials, **more,
     }  # fmt: skip
 
@@ -237,7 +256,7 @@ def test_which_points_a_page_says_to_keep_the_budget() -> None:
     both, missed, by_chance, none = (a_study(2, 2) for _ in range(4))
     missed["points"][0]["missed"] = ["accuracy lost: +1.20 points"]
     for point in by_chance["points"]:
-        point |= {"in_budget": False, "validation": {**point["validation"], "quality": 0.87}}
+        point |= {"kept_on_validation": False, "validation": {**point["validation"], "quality": 0.87}}
     none["budget"] = dict.fromkeys(none["budget"])
     pages = [words_of(render_study(study)) for study in (both, missed, by_chance, none)]
     assert "2 of 2 points keep the budget" in pages[0] and "missed" not in pages[0]
@@ -247,18 +266,20 @@ def test_which_points_a_page_says_to_keep_the_budget() -> None:
     untimed = a_study(1, 1, timed=False, budget={"lose": None, "faster": 90.0, "smaller": None})
     page = words_of(render_study(untimed))
     assert "speed was not timed" in page and "kept but for speed, which was not timed" in page
-    assert "The search is not over. Other workers are still at it" in render_study(a_study(1, over=False, waiting=True))
+    assert "The search is not over. Other workers are still at this study, and the one" in render_study(
+        a_study(1, over=False, waiting=True)
+    )
 
 
 def test_a_page_names_whatever_a_trial_came_to() -> None:
     study = a_study(2, nearest=["nothing keeps the budget: what binds is speed in 2 of 2 recipes"])
     study["trials"][0]["steps"] = "<b>"
     study["trials"] += [
-        {"number": 9, "ordinal": 3, "state": "complete", "steps": "", "quality": 0.9, "cost": 0.6, "size_mb": 4.0, "seconds": 1.0, "same_as": 2},
-        {"number": 10, "ordinal": 4, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
-        {"number": 11, "ordinal": 5, "state": "untrained", "untrained": "too large", "steps": "", "foreseen": {"size_mb": 9.0}},
-        {"number": 12, "ordinal": 6, "state": "stopped", "stopped": "others do better", "steps": ""},
-        {"number": 13, "ordinal": 7, "state": "failed", "failed": "no parity", "steps": ""},
+        {"trial": 3, "state": "complete", "steps": "", "quality": 0.9, "cost": 0.6, "size_mb": 4.0, "seconds": 1.0, "same_as": 2},
+        {"trial": 4, "state": "refused", "refused": "cannot work", "steps": "", "seconds": 0.0},
+        {"trial": 5, "state": "untrained", "untrained": "too large", "steps": "", "foreseen": {"size_mb": 9.0}},
+        {"trial": 6, "state": "stopped", "stopped": "others do better", "steps": ""},
+        {"trial": 7, "state": "failed", "failed": "no parity", "steps": ""},
     ]  # fmt: skip
     page = render_study(study)
     assert "&lt;b&gt;" in page and "<b>" not in page and "what binds is speed" in page
