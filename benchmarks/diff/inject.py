@@ -63,12 +63,18 @@ def _remembered(reference: Reference) -> Reference:
 
 
 def asked(
-    subject: Subject, fault: Fault | None, folder: Path, references: dict[Path, Reference], *, rounds: bool
+    subject: Subject,
+    fault: Fault | None,
+    folder: Path,
+    references: dict[Path, Reference],
+    *,
+    rounds: bool,
+    smoothed: bool = False,
 ) -> dict[str, Any]:
     """What `edgekit diff` says of the subject with `fault`, or of the sound one, held against its checkpoint."""
     put = None if fault is None else fault.put
     before, after = (None, put) if fault is not None and fault.packed else (put, None)
-    bundle = bundled(subject, folder, rounds=rounds, before=before, after=after)
+    bundle = bundled(subject, folder, rounds=rounds, smoothed=smoothed, before=before, after=after)
     side = open_side(bundle)
     if subject.checkpoint not in references:
         references[subject.checkpoint] = _remembered(open_reference(subject.checkpoint, side))
@@ -77,7 +83,7 @@ def asked(
     document: dict[str, Any] = {
         "fault": None if fault is None else fault.name,
         "model": "decoder" if subject.decodes else "encoder",
-        "format": ("int4" if subject.decodes else "int8") if rounds else "float32",
+        "format": ("int4" if subject.decodes else "int8, smoothed" if smoothed else "int8") if rounds else "float32",
         "named": None if first is None else first.part.name,
         "why": None if first is None else first.why,
         "also": [one.part.name for one in found.verdicts[1:]],
@@ -93,12 +99,14 @@ def asked(
 
 def _results(subjects: list[Subject], work: Path) -> Iterator[dict[str, Any]]:
     references: dict[Path, Reference] = {}
-    for rounds in (True, False):
+    for rounds, smoothed in ((True, False), (True, True), (False, False)):
         for subject in subjects:
+            if smoothed and subject.decodes:
+                continue
             every: list[Fault | None] = [None, *(fault for fault in cases(subject) if rounds or not fault.rounded)]
             for number, fault in enumerate(every):
-                place = work / f"{subject.decodes}-{rounds}-{number}"
-                result = asked(subject, fault, place, references, rounds=rounds)
+                place = work / f"{subject.decodes}-{rounds}-{smoothed}-{number}"
+                result = asked(subject, fault, place, references, rounds=rounds, smoothed=smoothed)
                 mark = "" if result.get("right", result["named"] is None) else "WRONG "
                 print(
                     f"{mark}{result['format']}, {result['fault']}: {result['named'] or 'nothing'} ({result['why']})", flush=True
@@ -142,7 +150,8 @@ def _document(results: list[dict[str, Any]], encoder: Path, decoder: Path) -> di
             "of": len(chosen),
         }
         for name, chosen in (
-            ("rounded", [one for one in faulty if one["format"] != "float32"]),
+            ("rounded", [one for one in faulty if one["format"] in ("int8", "int4")]),
+            ("smoothed", [one for one in faulty if one["format"] == "int8, smoothed"]),
             ("float32", [one for one in faulty if one["format"] == "float32"]),
         )
     }

@@ -29,7 +29,11 @@ Not named: {missed}.
 The models are the originals of two shipped recipes, as `edgekit export` trains them: `intents` (BERT, 4 layers of 192) and `reference-lm`
 (Llama, 4 layers of 160). Their folders in the store are named by `lineage.json`.
 """
-SERIES = {"rounded": "rounded: encoder in INT8, language model in INT4", "float32": "float32"}
+SERIES = {
+    "rounded": "rounded: encoder in INT8, language model in INT4",
+    "smoothed": "rounded: encoder in INT8, activations smoothed by half",
+    "float32": "float32",
+}
 TABLE = """
 ## Fault by fault
 
@@ -46,7 +50,7 @@ def write_page(results: Path, out: Path) -> None:
     series = [
         f"| {title} | {totals[name]['right']} | {totals[name]['right_layer']} | {totals[name]['of']} |"
         for name, title in SERIES.items()
-        if totals[name]["of"]
+        if name in totals and totals[name]["of"]
     ]
     missed = [
         f"{one['fault']} ({one['format']})" for one in document["results"] if one["fault"] is not None and not one["right"]

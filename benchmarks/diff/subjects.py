@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 import edgekit
@@ -14,12 +15,13 @@ from edgekit.config.quantize import Int8, WeightOnly
 from edgekit.exporter.decoder import export_decoder
 from edgekit.exporter.encoder import FUSED, export
 from edgekit.models.files import read_json
-from edgekit.onnx_graph.rewrite import save
+from edgekit.onnx_graph.rewrite import save, tidy
 from edgekit.pack.bundle import write_bundle
 from edgekit.pack.golden import make_golden, make_golden_texts, tolerance
 from edgekit.progress import silent
 from edgekit.quantize.decoder import quantize_decoder
 from edgekit.quantize.dynamic import quantize_dynamic
+from edgekit.quantize.smoothquant import smooth
 from edgekit.quantize.unfuse import unfuse
 from edgekit.runtime.bundle.manifest import (
     Calibration,
@@ -36,9 +38,11 @@ from edgekit.runtime.bundle.names import GENERATION, MODEL, MODEL_DATA
 from edgekit.runtime.bundle.quality import Quality
 from edgekit.runtime.chip import machine
 from edgekit.runtime.generate.generation import parse_generation
-from edgekit.runtime.processors import Asked
+from edgekit.runtime.jsontypes import JsonObject
+from edgekit.runtime.processors import Asked, processor
 from edgekit.runtime.providers.names import CPU
 from edgekit.runtime.strict_json import read_json as read_strict
+from edgekit.runtime.tokenise import load_tokeniser
 from edgekit.tasks.encode import labels_of
 
 __all__ = ["Change", "Subject", "bundled", "decoder", "encoder", "packed"]
@@ -75,10 +79,19 @@ def decoder(checkpoint: Path, work: Path, texts: Sequence[str], *, max_length: i
     return Subject(checkpoint, work, tuple(texts), max_length, decodes=True)
 
 
-def bundled(subject: Subject, folder: Path, *, rounds: bool, before: Change | None = None, after: Change | None = None) -> Path:
+def bundled(
+    subject: Subject,
+    folder: Path,
+    *,
+    rounds: bool,
+    smoothed: bool = False,
+    before: Change | None = None,
+    after: Change | None = None,
+) -> Path:
     """A bundle of `subject` in `folder`, in float32 or as its bits are cut by default (INT8, weights of a decoder in INT4).
 
-    `before`: a fault that is put into the float32 graph, as a wrong export would; `after`: one into the graph that is packed.
+    `smoothed`: an encoder's activations are, by half, before they are rounded. `before`: a fault that is put into the float32 graph, as a wrong
+    export would; `after`: one into the graph that is packed.
     """
     work = folder / "work"
     work.mkdir(parents=True)
@@ -94,6 +107,10 @@ def bundled(subject: Subject, folder: Path, *, rounds: bool, before: Change | No
     else:
         if rounds:
             unfuse(model)
+            tidy(model, microsoft=True)
+            if smoothed:
+                smooth(model, 0.5, _feeds(subject))
+                tidy(model, microsoft=True)
             quantize_dynamic(model, Int8(format="int8"))
         save(model, work / MODEL, microsoft=True)
     if after is not None:
@@ -102,7 +119,15 @@ def bundled(subject: Subject, folder: Path, *, rounds: bool, before: Change | No
         (work / "faulty").mkdir()
         (_save if subject.decodes else _save_whole)(model, work / "faulty")
         work = work / "faulty"
-    return packed(subject, work, folder / "bundle")
+    return packed(subject, work, folder / "bundle", {"quantize": {"smooth": 0.5}} if smoothed else {})
+
+
+def _feeds(subject: Subject) -> list[dict[str, np.ndarray]]:
+    """The texts as an encoder's graph reads them."""
+    tokenise = load_tokeniser(subject.checkpoint / "tokenizer.json", subject.max_length)
+    prepare = processor("text-classification").prepare
+    ids = [window.ids[None] for text in subject.texts for window in prepare(tokenise, text)]
+    return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in ids]
 
 
 def _save(model: ir.Model, folder: Path) -> None:
@@ -113,8 +138,8 @@ def _save_whole(model: ir.Model, folder: Path) -> None:
     ir.save(model, folder / MODEL)
 
 
-def packed(subject: Subject, work: Path, folder: Path) -> Path:
-    """A bundle in `folder` of the graph in folder `work`."""
+def packed(subject: Subject, work: Path, folder: Path, recipe: JsonObject | None = None) -> Path:
+    """A bundle in `folder` of the graph in folder `work`, which `recipe` made."""
     tokenizer, generation = subject.checkpoint / "tokenizer.json", None
     labels = () if subject.decodes else tuple(labels_of(subject.checkpoint))
     if subject.decodes:
@@ -141,7 +166,7 @@ def packed(subject: Subject, work: Path, folder: Path) -> Path:
         task="text-generation" if subject.decodes else "text-classification", labels=labels, target=TargetFacts("here", machine(), (), (), CPU),
         tokenizer=TokenizerFacts("tokenizer.json", subject.max_length, 0, "[PAD]"), inputs=inputs, outputs=outputs,
         vocabulary=int(read_json(subject.checkpoint / "config.json")["vocab_size"]), opset=20, onnxruntime=Versions("1.30", "99.0"),
-        source=Source("subject"), data={}, calibration=Calibration(), recipe={}, quality=Quality("none", 1, 0.0, 0.0, 0.0, (0.0, 0.0)),
+        source=Source("subject"), data={}, calibration=Calibration(), recipe=recipe or {}, quality=Quality("none", 1, 0.0, 0.0, 0.0, (0.0, 0.0)),
         golden=Golden("golden.json", len(golden["rows"]), tolerance(golden, SHARE)), licence="apache-2.0", tools={}, generation=generation,
     )  # fmt: skip
     files = {

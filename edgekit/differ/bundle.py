@@ -74,7 +74,7 @@ class BundleSide:
     taps: Mapping[Part, str]
     """The output that holds each part's value."""
     scales: Mapping[Part, np.ndarray]
-    """Of keys and values in 8 bits."""
+    """What a part's value times which is the number that it stands for, as `Taps` has it."""
     rounds: bool
     """Whether anything in the graph is in fewer bits than float32."""
     provider: str
@@ -89,6 +89,12 @@ class BundleSide:
     def decodes(self) -> bool:
         """Whether it is a language model."""
         return self.bundle.manifest.generation is not None
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether its recipe smooths activations."""
+        quantize = self.bundle.manifest.recipe.get("quantize")
+        return isinstance(quantize, dict) and quantize.get("smooth") is not None
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,7 @@ def embedded(side: BundleSide, alone: InferenceSession, row: Row) -> np.ndarray:
         "token_type_ids": (np.zeros_like(row.ids) if row.types is None else row.types)[None],
     }  # fmt: skip
     (found,) = _answered(alone, [alone.get_outputs()[0].name], _taken(alone, feed), side)
-    return _flat(found)
+    return _as_meant(side, Part("embeddings"), _flat(found))
 
 
 def _taken(session: InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -334,7 +340,12 @@ def own_values(side: BundleSide, cut: Cut, row: Row, given: Values) -> Values:
     Raises:
         CheckFailed: ONNX Runtime fails.
     """
-    return _run(side, cut.session, row, {name: given[part] for part, name in cut.given.items()})
+    return _run(side, cut.session, row, {name: _as_stored(side, part, given[part]) for part, name in cut.given.items()})
+
+
+def _as_stored(side: BundleSide, part: Part, numbers: np.ndarray) -> np.ndarray:
+    """`numbers` as the graph has them where they leave `part`."""
+    return numbers / side.scales[part] if part in side.scales else numbers
 
 
 def _run(side: BundleSide, session: InferenceSession, row: Row, given: Mapping[str, np.ndarray]) -> dict[Part, np.ndarray]:
@@ -344,7 +355,7 @@ def _run(side: BundleSide, session: InferenceSession, row: Row, given: Mapping[s
         if side.bundle.manifest.segments:
             feed["token_type_ids"] = (np.zeros_like(row.ids) if row.types is None else row.types)[None]
         found = dict(zip(side.taps, _answered(session, names, {**feed, **given}, side), strict=True))
-        return {part: _flat(array) for part, array in found.items()}
+        return {part: _as_meant(side, part, _flat(array)) for part, array in found.items()}
     half = max(1, len(row.ids) // 2)
     spans = [(0, half), (half, len(row.ids))] if half < len(row.ids) else [(0, half)]
     pasts = [item for item in session.get_inputs() if item.name.startswith("past.")]
@@ -369,10 +380,15 @@ def _run(side: BundleSide, session: InferenceSession, row: Row, given: Mapping[s
         if part.kind in ("keys", "values"):
             heads = arrays[-1][0, :, : len(row.ids)].astype(np.float32)
             flat = heads.transpose(1, 0, 2).reshape(len(row.ids), -1)
-            found[part] = flat * side.scales[part] if part in side.scales else flat
         else:
-            found[part] = np.concatenate([_flat(array) for array in arrays])
+            flat = np.concatenate([_flat(array) for array in arrays])
+        found[part] = _as_meant(side, part, flat)
     return found
+
+
+def _as_meant(side: BundleSide, part: Part, stored: np.ndarray) -> np.ndarray:
+    """The numbers that the graph's values `stored`, float32 (tokens, channels), stand for."""
+    return stored * side.scales[part] if part in side.scales else stored
 
 
 def _answered(

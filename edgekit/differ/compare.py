@@ -10,9 +10,11 @@ import numpy as np
 
 from edgekit.differ.bundle import BundleSide, open_side, rows_of, token_rows
 from edgekit.differ.comparing import Compared, Comparing
+from edgekit.differ.coordinates import SAME
+from edgekit.differ.find_coordinates import coordinates_of
 from edgekit.differ.judge import FLOAT32, Rules, Verdict, judge
 from edgekit.differ.layers import layer_map
-from edgekit.differ.parts import HEADINGS, Part, in_order
+from edgekit.differ.parts import HEADINGS, Part, in_order, ranges
 from edgekit.differ.reference import Reference, open_reference, sides
 from edgekit.differ.row import PADDING, padded
 from edgekit.differ.vocabulary import rows_off, whole_vocabulary
@@ -126,6 +128,17 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
             faults=[*whys, *notes],
             fix="compare it with the checkpoint that it was made of, or with a bundle of the same labels, vocabulary and hidden size",
         )  # fmt: skip
+    tolerance = _tolerance(side, reference)
+    coordinates = coordinates_of(comparing, pairs, tolerance, smoothed=side.smoothed or reference.smoothed)
+    if coordinates != SAME:
+        comparing = comparing.anew(coordinates)
+        for number, (row, other) in enumerate(pairs):
+            progress(number, len(pairs), f"diff: input {number + 1} of {len(pairs)}, in the reference's coordinates")
+            comparing.add(row, other)
+    if coordinates.factors:
+        notes.append(
+            f"a factor for each channel was taken off {ranges(coordinates.factors)}, which what reads them takes back, as smoothing leaves it"
+        )
     if comparing.cut is not None and not side.decodes:
         pad, other_pad = side.bundle.manifest.text, None
         other_pad = reference.tokenizer.token_to_id(pad.pad_token)
@@ -135,11 +148,14 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
             for row, other in short:
                 comparing.add_padded(padded(row, pad.pad_id), padded(other, other_pad))
     progress(len(pairs), len(pairs), "compared")
-    tolerance = _tolerance(side, reference)
     rules = Rules(tolerance, side.rounds or reference.rounds)
     parts = comparing.parts()
     verdicts = _verdicts(parts, rules)
-    off = rows_off(side, reference, whole_vocabulary(side, reference))
+    off = (
+        []
+        if Part("embeddings") in coordinates.apart
+        else rows_off(side, reference, coordinates, whole_vocabulary(side, reference))
+    )
     if off and not any(one.part == Part("embeddings") for one in verdicts):
         named = ", ".join(repr(token) for token in off[:WORST_ROWS])
         more = f" and {len(off) - WORST_ROWS:,} more" if len(off) > WORST_ROWS else ""

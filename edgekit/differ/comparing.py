@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgekit.differ.bundle import BundleSide, Cut, cut_apart, own_values, values
+from edgekit.differ.coordinates import APART, SAME, Coordinates
 from edgekit.differ.errors import PartError, Sums
 from edgekit.differ.parts import Part, in_order
 from edgekit.differ.reference import Reference
@@ -36,8 +37,10 @@ class Compared:
 class Comparing:
     """Sums of all parts, row by row."""
 
-    def __init__(self, side: BundleSide, reference: Reference, stands_for: Sequence[int | None]) -> None:
-        self.side, self.reference = side, reference
+    def __init__(
+        self, side: BundleSide, reference: Reference, stands_for: Sequence[int | None], coordinates: Coordinates = SAME
+    ) -> None:
+        self.side, self.reference, self.stands_for, self.coordinates = side, reference, stands_for, coordinates
         self.match = {
             part: None if part.layer is None else stands_for[part.layer] if part.layer < len(stands_for) else None
             for part in side.taps
@@ -50,6 +53,13 @@ class Comparing:
         self.cut: Cut | None = None
         self.changed = self.asked = 0
 
+    def anew(self, coordinates: Coordinates) -> Comparing:
+        """The same comparison in other coordinates, with nothing counted yet; the graph is cut anew only where other parts are compared."""
+        fresh = Comparing(self.side, self.reference, self.stands_for, coordinates)
+        if coordinates.apart == self.coordinates.apart:
+            fresh.cut = self.cut
+        return fresh
+
     def theirs(self, part: Part) -> Part | None:
         """The reference's part that `part` of the bundle stands for."""
         if part.layer is None:
@@ -59,7 +69,7 @@ class Comparing:
 
     def add(self, row: Row, other: Row) -> None:
         """Count one golden input."""
-        ours, theirs = values(self.side, row), self.reference.run(other)
+        ours, theirs = self._as_theirs(values(self.side, row)), self.reference.run(other)
         reference = self._matched(ours, theirs)
         names = self._names(row)
         for part, wanted in reference.items():
@@ -79,11 +89,18 @@ class Comparing:
 
     def _add_own(self, sums: dict[Part, Sums], row: Row, reference: Values, names: list[str]) -> None:
         assert self.cut is not None, "the first input cuts the graph"
-        alone = own_values(self.side, self.cut, row, reference)
+        factors = self.coordinates.factors
+        given = {part: value / factors[part] if part in factors else value for part, value in reference.items()}
+        alone = self._as_theirs(own_values(self.side, self.cut, row, given))
         for part, wanted in reference.items():
             real = min(row.real, len(wanted))
             measure = self._measure(part, reference)
             sums.setdefault(part, Sums()).add(wanted[:real], alone[part][:real], measure[:real], _of(names, wanted)[:real])
+
+    def _as_theirs(self, ours: Values) -> Values:
+        """Our values in the reference's coordinates."""
+        factors = self.coordinates.factors
+        return {part: value * factors[part] if part in factors else value for part, value in ours.items()}
 
     def _measure(self, part: Part, reference: Values) -> np.ndarray:
         """What a part's own error is a share of: what it adds to the residual stream, where nothing norms the sum; else its value."""
@@ -109,6 +126,8 @@ class Comparing:
                 self.why_not.setdefault(
                     part, "stands for none of the reference's" if self.match[part] is None else "does the work of several"
                 )
+            elif part in self.coordinates.apart:
+                self.why_not.setdefault(part, APART)
             elif at not in theirs:
                 self.why_not.setdefault(part, "the reference does not show it")
             elif (wanted := self._rows_of(theirs[at], value)).shape == value.shape:

@@ -52,6 +52,10 @@ class Sums:
     differences: np.ndarray = field(default_factory=lambda: np.zeros(0))
     """Sum of the differences, and of their squares."""
     energies: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    products: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """Sum of reference times other by channel, and of the squares of both."""
+    wides: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    narrows: np.ndarray = field(default_factory=lambda: np.zeros(0))
     dots: np.ndarray = field(default_factory=lambda: np.zeros(3))
     """Sums of reference times reference, other times other, and one times the other."""
     tokens: list[tuple[float, str]] = field(default_factory=list)
@@ -63,21 +67,41 @@ class Sums:
         difference = narrow - wide
         if not self.count:
             self.base, self.squares, self.differences, self.energies = (np.zeros(wide.shape[1]) for _ in range(4))
+            self.products, self.wides, self.narrows = (np.zeros(wide.shape[1]) for _ in range(3))
         self.count += len(wide)
         self.base += base.sum(axis=0)
         self.squares += np.square(base).sum(axis=0)
         self.differences += difference.sum(axis=0)
         self.energies += np.square(difference).sum(axis=0)
+        self.products += (wide * narrow).sum(axis=0)
+        self.wides += np.square(wide).sum(axis=0)
+        self.narrows += np.square(narrow).sum(axis=0)
         self.dots += [np.square(wide).sum(), np.square(narrow).sum(), (wide * narrow).sum()]
         self.tokens += zip(np.square(difference).sum(axis=1).tolist(), names, strict=True)
 
-    def error(self) -> PartError:
-        """The error over all that was counted."""
+    def fitted(self) -> tuple[np.ndarray, float]:
+        """(the factor for each channel, float32 (channels,), by which the other is nearest to the reference, the error that is left then)."""
+        alive = (self.narrows > TINY) & (np.abs(self.products) > TINY)
+        factor = np.where(alive, self.products / np.where(alive, self.narrows, 1.0), 1.0)
+        left = np.maximum(self.wides - 2 * factor * self.products + np.square(factor) * self.narrows, 0.0)
+        return factor.astype(np.float32), float(np.sqrt(np.square(np.sqrt(left / self.count) / self._spread()).mean()))
+
+    def sized(self) -> np.ndarray:
+        """The factor for each channel, float32 (channels,), by which the other is as large as the reference, whatever else differs."""
+        alive = (self.narrows > TINY) & (self.wides > TINY)
+        return np.where(alive, np.sqrt(self.wides / np.where(alive, self.narrows, 1.0)), 1.0).astype(np.float32)
+
+    def _spread(self) -> np.ndarray:
+        """Each channel's standard deviation over tokens, at least the channels' median."""
         mean = self.base / self.count
         spread = np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0.0))
         if self.count < 2 or not spread.any():
             spread = np.full_like(spread, np.sqrt(self.squares.mean() / self.count))
-        spread = np.maximum(np.maximum(spread, np.median(spread)), TINY)
+        return np.asarray(np.maximum(np.maximum(spread, np.median(spread)), TINY))
+
+    def error(self) -> PartError:
+        """The error over all that was counted."""
+        spread = self._spread()
         shares = np.sqrt(self.energies / self.count) / spread
         whole = max(float(np.square(shares).sum()), TINY**2)
         worst = int(shares.argmax())

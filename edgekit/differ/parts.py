@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["HEADINGS", "KINDS", "STREAM", "Kind", "Part", "in_order", "meaning"]
+__all__ = ["HEADINGS", "KINDS", "STREAM", "Kind", "Part", "in_order", "meaning", "ranges"]
 
 Kind = Literal["embeddings", "keys", "values", "heads", "attention", "neurons", "layer", "head", "output"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -63,3 +63,16 @@ def in_order(parts: Iterable[Part]) -> list[Part]:
         return outer, part.layer or 0, KINDS.index(part.kind)
 
     return sorted(parts, key=place)
+
+
+def ranges(parts: Iterable[Part]) -> str:
+    """`parts` in a few words, such as "head; heads of layers 0, 1, 2; out of layer 4"."""
+    kinds: dict[str, list[int]] = {}
+    outer = []
+    for part in in_order(parts):
+        if part.layer is None:
+            outer.append(part.kind)
+        else:
+            kinds.setdefault(HEADINGS[part.kind], []).append(part.layer)
+    inner = [f"{kind} of layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}" for kind, layers in kinds.items()]
+    return "; ".join([*outer, *inner])

@@ -10,7 +10,7 @@ from edgekit.differ.compare import Difference
 from edgekit.differ.comparing import Compared
 from edgekit.differ.errors import PartError
 from edgekit.differ.judge import Verdict, share
-from edgekit.differ.parts import HEADINGS, Kind, Part, meaning
+from edgekit.differ.parts import HEADINGS, Kind, Part, meaning, ranges
 from edgekit.report.grid import NOTHING, Cell, Column, Grid, TerminalTable, filled
 from edgekit.runtime.jsontypes import JsonObject
 
@@ -76,7 +76,7 @@ def explained(found: Difference) -> list[str]:
         said.append(f"{counted} left out, of {found.inputs + found.left_out}, with tokens that the reference has not.")
     if apart := [one for one in found.parts if one.why_not]:
         whys = sorted({one.why_not for one in apart})
-        said.append(f"Not compared: {_ranges(apart)} ({'; '.join(whys[:3])}).")
+        said.append(f"Not compared: {ranges(one.part for one in apart)} ({'; '.join(whys[:3])}).")
     return [*said, *(f"{_capital(note)}." for note in found.notes)]
 
 
@@ -92,18 +92,6 @@ def _signs(verdict: Verdict, error: PartError | None) -> list[str]:
     if error.tokens > 2 and error.token_share > MOST_OF_IT:
         said.append(f"{error.token_share:.0%} of the error is in one token, {error.token}.")
     return said
-
-
-def _ranges(apart: list[Compared]) -> str:
-    kinds: dict[str, list[int]] = {}
-    outer = []
-    for one in apart:
-        if one.part.layer is None:
-            outer.append(one.part.kind)
-        else:
-            kinds.setdefault(HEADINGS[one.part.kind], []).append(one.part.layer)
-    inner = [f"{kind} of layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}" for kind, layers in kinds.items()]
-    return "; ".join([*outer, *inner])
 
 
 def grid(found: Difference) -> Grid:

@@ -3,7 +3,8 @@
 An encoder's graph is traced, fused and quantized, so names say little, and constants that are equal share one name. What every encoder keeps
 through all of that is the chain of its norms, one for the embeddings and two for each layer, each of which reads a sum of the residual
 stream and what a Linear gives. A value is taken before it is rounded for an integer kernel, so that what rounding its input costs is the
-next part's error.
+next part's error. Smoothing (`edgekit.quantize.smoothquant`) divides what leaves a norm by a factor for each channel, which the Linears that
+read it undo, and so does a Mul on the way to the residual stream: the constant of that Mul makes the numbers comparable again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgekit.differ.parts import Part
+from edgekit.onnx_graph.initializers import array_of
 
 __all__ = ["CACHE", "Taps", "decoder_taps", "encoder_taps"]
 
@@ -37,7 +39,8 @@ class Taps:
 
     values: Mapping[Part, ir.Value]
     scales: Mapping[Part, ir.Value]
-    """Of keys and values in 8 bits: the scale of each channel, float32 (kv_heads * head_size,)."""
+    """What a part's value times which is the number that it stands for, float32 (channels,): of keys and values in 8 bits their scale, of
+    what leaves a norm that was smoothed the factor that smoothing divided it by."""
     missing: str = ""
     """Why the layers have none, where they have none."""
 
@@ -97,6 +100,7 @@ def encoder_taps(graph: ir.Graph, layers: int, *, norm_first: bool) -> Taps:
                 found[Part(inner, number)] = _before_rounding(linear.inputs[0])  # type: ignore[arg-type]
             found[Part(kind, number)] = left  # type: ignore[arg-type]
             stream |= {id(left), id(norm.outputs[0]), id(_sum(norm))}
+    scales = {part: scale for part, value in found.items() if (scale := _taken_back(value)) is not None}
     order = {id(node): place for place, node in enumerate(graph)}
     after = order[id(norms[2 * layers])]
     last = next((node for node in reversed(list(graph)) if node.op_type in LINEARS and order[id(node)] > after), None)
@@ -104,7 +108,7 @@ def encoder_taps(graph: ir.Graph, layers: int, *, norm_first: bool) -> Taps:
         read = _before_rounding(last.inputs[0])
         if read is not found[Part("layer", layers - 1)]:
             found[Part("head")] = read
-    return Taps(found, {})
+    return Taps(found, scales)
 
 
 def _sum(norm: ir.Node) -> ir.Value:
@@ -117,6 +121,19 @@ def _sum(norm: ir.Node) -> ir.Value:
     if not norm.outputs[3].name:
         norm.outputs[3].name = f"{norm.outputs[0].name}.sum"
     return norm.outputs[3]
+
+
+def _taken_back(value: ir.Value) -> ir.Value | None:
+    """The constant (channels,) by which a Mul multiplies what a norm gives on the way to the residual stream; None where nothing does."""
+    norm = value.producer()
+    if norm is None or norm.op_type not in NORMS or value is not norm.outputs[0]:
+        return None
+    for node, index in value.uses():
+        factor = node.inputs[1 - index] if node.op_type == "Mul" else None
+        array = array_of(factor)
+        if array is not None and array.ndim == 1 and array.size > 1 and bool((array > 0).all()):
+            return factor
+    return None
 
 
 def _linear_into(norm: ir.Node, stream: set[int]) -> ir.Node | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekit.differ.bundle import BundleSide, embedded, embeddings_alone
+from edgekit.differ.coordinates import Coordinates
+from edgekit.differ.parts import Part
 from edgekit.differ.reference import Reference
 from edgekit.differ.row import Row
 
@@ -18,7 +20,7 @@ READ = 512
 """Tokens of a run of the embeddings alone."""
 
 
-def rows_off(side: BundleSide, reference: Reference, reads: Sequence[tuple[Row, Row]]) -> list[str]:
+def rows_off(side: BundleSide, reference: Reference, coordinates: Coordinates, reads: Sequence[tuple[Row, Row]]) -> list[str]:
     """Tokens whose vector is another one than the reference's, of all that both have, worst first."""
     alone = embeddings_alone(side)
     if alone is None:
@@ -28,7 +30,7 @@ def rows_off(side: BundleSide, reference: Reference, reads: Sequence[tuple[Row, 
         wanted = reference.embedded(other)
         if wanted is None or wanted.shape != (found := embedded(side, alone, row)).shape:
             return []
-        ours.append(found)
+        ours.append(found * coordinates.factors.get(Part("embeddings"), np.float32(1)))
         theirs.append(wanted)
         numbers += row.ids.tolist()
     left, right = np.concatenate(theirs), np.concatenate(ours)
