@@ -99,6 +99,8 @@ class SharedStore:
     """Stages whose results there are not what was written, and are to be written again."""
     silent_since: float | None = None
     """When it stopped answering, by this machine's clock."""
+    begun: bool = False
+    """Whether it was begun by this process, as nothing lay there."""
     refused_since: float | None = None
     """Likewise when it took nothing, though it may give: one that may be read alone."""
 
@@ -286,9 +288,17 @@ def open_shared(address: str) -> SharedStore:
         try:
             mark = shared._read(f"{shared.root}/{MARK}", CHUNK)
         except FileNotFoundError:
+            above = str(PurePosixPath(shared.root).parent)
+            if not shared.flat and not system.exists(shared.root) and not system.exists(above):
+                raise BadInput(
+                    f"there is no folder {above} for it", where=shown, fix="make that folder first, or correct the address"
+                ) from None
             shared._write(f"{shared.root}/{MARK}", {"schema_version": SCHEMA})
+            shared.begun = True
         else:
             _parse(mark, Mark, MARK)
+    except BadInput:
+        raise
     except ImportError as fault:
         extra = EXTRAS.get(kind)
         raise NotPossibleHere(

@@ -333,7 +333,7 @@ def test_a_run_in_progress_keeps_what_it_has(tmp_path: Path) -> None:
         ("zip://a::file://b", BadInput, "no address of a store"),
         ("file://", BadInput, "no address of a store"),
         ("nothing://bucket", BadInput, "no store of this kind: nothing"),
-        ("file:///proc/nothing/shared", NotPossibleHere, "does not answer"),
+        ("file:///proc/shared", NotPossibleHere, "does not answer"),
         ("file://mnt/shared", BadInput, "begins with /, and mnt/shared is one of wherever"),
         ("s3://bucket/a?b", BadInput, r"\? in its name"),
         ("ssh://host/x[1]*", BadInput, r"\* \[ in its name"),
@@ -372,3 +372,11 @@ def test_a_stage_that_trains_together_is_not_taken(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("RANK", "0")
     made_on(tmp_path / "two", open_shared(address), [spread])
     assert len(made) == 2 and (find(tmp_path / "two", spread)[0] or pytest.fail()).path.joinpath(RECORD).is_file()
+
+
+def test_a_store_is_begun_in_a_folder_that_is_there_alone(tmp_path: Path) -> None:
+    """A slip of the pen made one at the root of the disk, and filled it."""
+    with pytest.raises(BadInput, match="there is no folder"):
+        open_shared(f"file://{tmp_path}/nosuch/store")
+    assert not (tmp_path / "nosuch").exists()
+    assert open_shared(f"file://{tmp_path}/store").begun and not open_shared(f"file://{tmp_path}/store").begun

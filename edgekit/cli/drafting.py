@@ -121,7 +121,9 @@ Smaller = Annotated[
 Lose = Annotated[
     str | None,
     typer.Option(
-        "--lose", metavar="SHARE", help="Budget: quality that may be lost, such as 1% (of a language model: perplexity)."
+        "--lose",
+        metavar="POINTS",
+        help="Budget: points that may be lost: with 1% an accuracy of 90% may become 89% (of a language model: how far perplexity rises).",
     ),
 ]
 NumberFormat = Annotated[

@@ -96,8 +96,10 @@ def export(
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
     elif dry_run:
         return plan(chosen, target, build, as_json)
-    shared = None if store is None else open_shared(store)
-    results = run_recipe(chosen, target or [], build, measure=bench, show=Show(silent=as_json), shared=shared)
+    shared, show = None if store is None else open_shared(store), Show(silent=as_json)
+    if shared is not None and shared.begun:
+        show.line(f"  nothing lay at {shared.address}: a new store is begun there")
+    results = run_recipe(chosen, target or [], build, measure=bench, show=show, shared=shared)
     emit([result.document() for result in results], as_json, _results(results))
     if any(result.missed for result in results):
         raise typer.Exit(1)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -34,11 +38,15 @@ from edgekit.cli.drafting import (
 from edgekit.cli.output import emit
 from edgekit.cli.parameters import BUILD, Build, Json, Store
 from edgekit.errors import BadInput
+from edgekit.runtime.outputs import write_atomically
 from edgekit.tuner.front import SAMPLER, out_of_bounds
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rich.console import RenderableType
 
+    from edgekit.progress import Show
     from edgekit.tuner.front import Sampler
     from edgekit.tuner.results import Found
 
@@ -123,8 +131,10 @@ def tune(
         faults.append(f"--target {' and --target '.join(target)}: a search is for one target; search for each of them")
     if faults:
         raise BadInput("options that cannot be used", faults=faults)
+    drafted_before: tuple[Path, bytes | None] | None = None
     if model is not None:
-        chosen = _around(recipe, model, data, of_rows, build, as_json=as_json)
+        path, before = _around(recipe, model, data, of_rows, build, as_json=as_json)
+        chosen, drafted_before = str(path), (path, before)
     elif said := [*(["--data"] if data is not None else []), *of_rows.any]:
         raise BadInput(f"{', '.join(said)} go{'es' * (len(said) == 1)} with --model", fix="or write it into the recipe")
     elif recipe is None:
@@ -138,14 +148,58 @@ def tune(
         chosen, target[0] if target else None, build, budget, minutes, trials, storage, cast("Sampler", sampler), seed, store,
         device_of(device, inventory),
     )  # fmt: skip
-    found = tuned(asked, Show(silent=as_json))
+    begun = list[bool]()
+    show = Show(silent=as_json)
+    try:
+        with _ended_by_sigterm(show):
+            found = tuned(replace(asked, begun=lambda: begun.append(True)), show)
+    except BadInput:
+        if (
+            drafted_before is not None and not begun
+        ):  # a refused command leaves the recipe of the search that is there as it was
+            _put_back(*drafted_before)
+        raise
     emit(found.document, as_json, _found(found))
     if not found.kept:
         raise typer.Exit(1)
 
 
-def _around(recipe: str | None, model: str, data: str | None, options: Options, build: Path, *, as_json: bool) -> str:
-    """The recipe of model and rows without any step, which is what is searched around."""
+@contextmanager
+def _ended_by_sigterm(show: Show) -> Iterator[None]:
+    """Within it SIGTERM ends this process as Ctrl-C does, and either is said at once: what runs may take a while to let go."""
+    own, words = os.getpid(), {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a forked process of training rows, which ends as it always did
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        show.line(f"  {words[signal.Signals(number)]}: it ends as soon as what runs now lets go")
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, heard) for number in words}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _put_back(path: Path, text: bytes | None) -> None:
+    """Have the file at `path` hold what it held; None: there was none."""
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, text.decode("utf-8"))
+
+
+def _around(
+    recipe: str | None, model: str, data: str | None, options: Options, build: Path, *, as_json: bool
+) -> tuple[Path, bytes | None]:
+    """(the recipe of model and rows without any step, which is what is searched around; what its file held before)."""
     if recipe is not None:
         raise BadInput("give either a recipe, or --model, and --data where there are rows", fix=f"edgekit tune {recipe}")
     from edgekit.draft import TIME, kinds_of
@@ -158,11 +212,12 @@ def _around(recipe: str | None, model: str, data: str | None, options: Options, 
         )
     path = build / f"{recipe_name(asked)}.toml"
     made = drafted(asked, path.parent, ask=not as_json)
+    before = path.read_bytes() if path.is_file() else None
     write_recipe(made, path, "--build FOLDER")
     if not as_json:
         of_search = replace(made, seen=tuple(one for one in made.seen if one.setting != TIME))  # which is an export's
         emit(None, False, [*shown(of_search), f"the recipe: {path}"])
-    return str(path)
+    return path, before
 
 
 def _found(found: Found) -> Iterator[RenderableType]:

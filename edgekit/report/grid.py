@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -132,6 +133,8 @@ def _rich(grid: Grid, *, wide: bool) -> Table:
 
 def _tight(text: str) -> str:
     """ "0.36–0.38" and "-1.9..+0.2" where a page says "to": seven columns must fit into 80 characters."""
+    if not re.fullmatch(r"[-+]?[\d.,]+[%x]? to [-+]?[\d.,]+[%x]?", text):
+        return text
     return text.replace(" to ", ".." if text[:1] in "+-" or " to +" in text else "–")
 
 

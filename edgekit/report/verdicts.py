@@ -15,6 +15,7 @@ from edgekit.report.format import (
     milliseconds,
     percent,
     plural,
+    points,
     times,
     times_interval,
 )
@@ -114,9 +115,11 @@ def _quality_budget(name: str, limit: float, quality: Quality) -> Budget:
     if nothing_to_lose(quality.metric, original):
         asked, found = f"at most {plural(share, 'point')}", f"the original scores {percent(original)}: there is nothing to lose"
         return Budget(name, f"{quality.metric} lost", asked, found, False)
-    found = f"{metric_change(quality)}{'%' if is_perplexity(quality) else ' points'} ({metric_interval(quality)})"
     if is_perplexity(quality) and quality.ratio is not None:
+        found = f"{metric_change(quality)}% ({metric_interval(quality)})"
         return Budget(name, "perplexity gained", f"at most {share:g}%", found, 1 / quality.ratio[0] - 1 <= limit)
+    lost = points(0.0 - quality.difference)  # 0 - x: never -0
+    found = f"{lost} points ({points(0.0 - quality.high)} to {points(0.0 - quality.low)})"
     return Budget(name, f"{quality.metric} lost", f"at most {plural(share, 'point')}", found, -quality.difference <= limit)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +19,16 @@ import edgekit
 from edgekit.config.address import without_password
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import best_target, load_target
+from edgekit.data.sources import SPLITS
 from edgekit.device.inventory import Device
 from edgekit.draft.draft import BF16
 from edgekit.errors import BadInput
 from edgekit.host import detect
 from edgekit.models.facts import ModelFacts
+from edgekit.pipeline.execute import run_stages
 from edgekit.plan.facts import original_facts
 from edgekit.plan.needs import fetch, needs_of
-from edgekit.plan.plan import Plan
+from edgekit.plan.plan import Plan, in_order
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.source import source_of
 from edgekit.progress import Show
@@ -45,7 +48,7 @@ from edgekit.tuner.study import claim, open_study
 from edgekit.tuner.trial import Given, Original, original_of
 from edgekit.tuner.under import over_budget, put_under
 from edgekit.tuner.until import Until
-from edgekit.tuner.words import budget, count
+from edgekit.tuner.words import budget, count, interrupted
 from edgekit.tuner.workers import Worker, at_work
 
 if TYPE_CHECKING:
@@ -56,8 +59,9 @@ __all__ = ["Asked", "Searched", "of_language_models", "search"]
 
 MINUTES = 60.0
 """Where neither a time nor a number of trials is asked for."""
-FEW_ROWS = 400
-"""Validation rows below which it is said how far their order may be believed: a share of them has a standard error of up to 1 / (2 sqrt(rows))."""
+FEW_ROWS, DIFFERENT = 400, 0.1
+"""Validation rows below which it is said how far their order may be believed, and the share of rows that two recipes answer differently for which
+that is said: of the difference between how many each has right the standard error is up to sqrt(share / rows)."""
 MOST_REFUSED = 300
 """Draws in a row that cannot work, after which nothing else is expected of the space."""
 MOST_AGAIN = 50
@@ -89,6 +93,8 @@ class Asked:
     """Address of a store that machines share."""
     device: Device | None = None
     """The machine that trials are timed on; None: this one, where it is of the target's kind."""
+    begun: Callable[[], object] = lambda: None
+    """Called once the search is not refused any more."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,8 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
     """
     host = detect()
     shared = None if asked.store is None else open_shared(asked.store)
+    if shared is not None and shared.begun:
+        show.line(f"  nothing lay at {shared.address}: a new store is begun there")
     name, path, recipe = load_recipe(asked.recipe)
     if find_task(recipe.task).kind != "encoder":
         raise of_language_models(f"{recipe.task} is of a language model", str(path))
@@ -157,6 +165,7 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
     space = space_of(recipe, facts, target.chosen(recipe.quantize), starts, bf16=bf16)
     values = begun_with(space, recipe, starts)
     seed = recipe.seed if asked.seed is None else asked.seed
+    _check_rows(_rows_of(given, plan), bounds, recipe, path)
     study = open_study(asked.storage, folder, f"{name}-{target.name}", _identity(given, plan, space, asked.sampler, seed))
     at = str(folder) if asked.storage is None else without_password(asked.storage)
     with (
@@ -164,8 +173,12 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
         at_work(study, folder, shared=asked.storage is not None) as worker,
     ):
         _say_what_is_drawn(space, show)
-        original = original_of(given)
-        _check_rows(original, bounds, path)
+        asked.begun()
+        try:
+            original = original_of(given)
+        except (KeyboardInterrupt, Interrupted):
+            show.line(f"  {interrupted(len(finished(study)), 0, at)}")
+            raise
         minutes = MINUTES if asked.minutes is None and asked.trials is None else asked.minutes
         until = Until(study, worker, asked.trials, minutes, None if space.formats is None else len(values))
         _say_what_counts(given, original, bounds, show)
@@ -201,11 +214,7 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
         except (KeyboardInterrupt, Interrupted):
             searched = as_it_stands(waiting=False)
             so_far(searched)
-            kept = count(len(searched.trials), "trial")
-            show.line(
-                f"  interrupted: {kept} came to {'its' if kept == '1 trial' else 'their'} end and stay in the study, in {at}, with the page as far "
-                "as it is; what was cut off is tried again first, and the same command goes on"
-            )
+            show.line(f"  {interrupted(len(searched.trials), until.done(), at)}")
             raise
 
 
@@ -291,13 +300,35 @@ def _facts(given: Given) -> ModelFacts:
     return original_facts(given.recipe, source.model, source.adapter)
 
 
-def _check_rows(original: Original, bounds: Bounds, path: Path) -> None:
+def _rows_of(given: Given, plan: Plan) -> dict[str, int]:
+    """How many rows there are of each split, which are read and split for it; raises as that does."""
+    folder = run_stages(in_order([plan.rows]), given.build, given.show, shared=given.shared).artifacts[plan.rows.key].path
+    found = {}
+    for split in SPLITS:
+        if (path := folder / f"{split}.jsonl").is_file():
+            with path.open("rb") as lines:
+                found[split] = sum(1 for _ in lines)
+    return found
+
+
+def _check_rows(rows: Mapping[str, int], bounds: Bounds, recipe: Recipe, path: Path) -> None:
     """Rows too few to tell what may be lost; that nothing is, any number of them tells as far as it goes."""
-    if not bounds.lose or original.rows * bounds.lose >= 1:
+    there = rows["validation"]
+    if not bounds.lose or there * bounds.lose >= 1:
         return
+    least, data = math.ceil(1 / bounds.lose), recipe.data
+    fix = f"give {least:,} or more validation rows"
+    if data.file is not None or (
+        data.validation is None and data.train is not None
+    ):  # they are a share of the rows of one file
+        whole = sum(rows.values()) if data.test is None else rows["train"] + there
+        fix += (
+            f", which are some {math.ceil(whole * least / there):,} rows of the one file, of whose {whole:,} these {there} are"
+        )
+    lost = "1 point is" if bounds.lose == 0.01 else f"{100 * bounds.lose:g} points are"
     raise BadInput(
-        f"{original.rows} validation rows cannot tell whether {bounds.lose:.2%} are lost: one row is {1 / original.rows:.1%}", where=str(path),
-        fix=f"give {round(1 / bounds.lose)} or more validation rows, or allow a larger loss (--lose)",
+        f"{there} validation rows cannot tell whether {lost} lost: one row is {100 / there:.1f}", where=str(path),
+        fix=f"{fix}; or allow a larger loss (--lose)",
     )  # fmt: skip
 
 
@@ -310,8 +341,8 @@ def _say_what_counts(given: Given, original: Original, bounds: Bounds, show: Sho
     show.line(f"  {how}; the original: {original.quality:.2%} on {original.rows:,} validation rows, {original.size_mb:.2f} MB")
     if original.rows < FEW_ROWS:
         show.line(
-            f"  {original.rows} validation rows are few to choose among recipes by: two that differ by {2 / original.rows**0.5:.0%} may "
-            "stand in either order"
+            f"  {original.rows} validation rows are few to choose among recipes by: where two answer a tenth of them differently, "
+            f"{200 * (DIFFERENT / original.rows) ** 0.5:.1f} points between them are chance"
         )
     asked = budget(bounds if given.timed else replace(bounds, faster=None))
     show.line(f"  budget: {', '.join(asked) or 'none, so that the whole front is searched'}")

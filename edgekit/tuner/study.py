@@ -42,8 +42,8 @@ STUCK = 3
 """Draws in a row that were recipes tried before, after which one is drawn at random, until there is a new one."""
 POPULATION = 20
 """Of a generation of nsga2."""
-DIGEST, SHOWN_OF_DIGEST = 64, 8
-"""Hexadecimal digits of a sha256, and those that tell two apart for people."""
+DIGEST = 64
+"""Hexadecimal digits of a sha256, which tell people nothing."""
 SAID_SECONDS = 5.0
 """Within which whoever makes a study says what it is."""
 DIRECTIONS: Sequence[Literal["minimize", "maximize"]] = ("maximize", "minimize", "minimize")
@@ -118,14 +118,19 @@ def _differing(known: object, identity: JsonObject, at: str = "") -> list[str]:
         if there != here and isinstance(here, Mapping) and isinstance(there, Mapping):
             said += _differing(there, here, f"{at}{name}, ")
         elif there != here:
-            said.append(f"{at}{name}: there {_short(there)}, here {_short(here)}")
+            digests = _is_digest(there) or _is_digest(here)
+            said.append(
+                f"{at}{name}: {'another one there than here' if digests else f'there {_short(there)}, here {_short(here)}'}"
+            )
     return said
 
 
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == DIGEST and not value.strip("0123456789abcdef")
+
+
 def _short(value: object) -> str:
-    text = str(value)
-    if isinstance(value, str) and len(value) == DIGEST and not value.strip("0123456789abcdef"):
-        return value[:SHOWN_OF_DIGEST]
+    text = "nothing" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

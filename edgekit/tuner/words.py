@@ -17,6 +17,7 @@ __all__ = [
     "earlier_points",
     "epochs_of",
     "fault",
+    "interrupted",
     "left_to_others",
     "of_what_is_there",
     "outline",
@@ -41,6 +42,8 @@ def outline(recipe: Recipe) -> str:
 
 
 def _short(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -51,7 +54,7 @@ def epochs_of(recipe: Recipe) -> int:
 
 def budget(bounds: Bounds) -> list[str]:
     """What is asked for, each bound in words."""
-    asked = [] if bounds.lose is None else [f"lose at most {bounds.lose:.2%}"]
+    asked = [] if bounds.lose is None else [f"lose at most {100 * bounds.lose:.2f} points"]
     asked += [] if bounds.faster is None else [f"be {bounds.faster:g} times as fast as fp32"]
     return asked + ([] if bounds.smaller is None else [f"take at most {bounds.smaller:g} MB"])
 
@@ -65,6 +68,18 @@ def earlier_points(recipes: Sequence[str]) -> str:
     """What is said of points that are none of this search, and stay."""
     which = "a point of another budget or study is" if len(recipes) == 1 else "points of other budgets or studies are"
     return f"{which} here still, with {'its bundle' if len(recipes) == 1 else 'their bundles'}: {', '.join(recipes)}"
+
+
+def interrupted(kept: int, counted: int, at: str) -> str:
+    """What is said of a search that is interrupted. `kept`: trials that came to their end; `counted`: those of them that --trials counts."""
+    if not kept:
+        return f"interrupted before any trial came to its end: what was made stays in the store, and the same command goes on, with the study in {at}"
+    which = "1 trial came to its end and stays" if kept == 1 else f"{kept:,} trials came to their end and stay"
+    made = f"; {of_what_is_there(counted)}" if counted else ""
+    return (
+        f"interrupted: {which} in the study, in {at}, with the page as far as it is; what was cut off is tried again first, and the same command "
+        f"goes on. Points are made at a search's end, by the worker that ends last{made}"
+    )
 
 
 def left_to_others(study: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def test_the_budget_of_a_perplexity_is_its_relative_rise(tmp_path: Path, limit: 
     assert budget.met is met and budget.what == "perplexity gained" and budget.asked == f"at most {limit * 100:g}%"
     assert budget.found == "+2.50% (+2.04 to +3.09)"
     (other,) = budgets(replace(facts, quality=replace(quality, metric="accuracy", ratio=None)))
-    assert other.met is True and other.what == "accuracy lost" and other.found == "-0.20 points (-0.25 to -0.15)"
+    assert other.met is True and other.what == "accuracy lost" and other.found == "+0.20 points (+0.15 to +0.25)"
 
 
 @pytest.mark.parametrize(("metric", "original", "met"), [

@@ -50,6 +50,7 @@ def pretend(folder: Path) -> None:
         return rung, Path(), Path()
 
     run.original_of = lambda given: ORIGINAL  # type: ignore[assignment]
+    run._rows_of = lambda given, plan: {"validation": ORIGINAL.rows}  # type: ignore[assignment]
     attempt.run_rung = run_rung
     attempt.foresee = lambda given, original, recipe, bounds: None  # type: ignore[assignment]
     attempt.measure = lambda given, original, model, checkpoint: {"times": 4.0, "ci95": [3.9, 4.1], "ms": 1.0}  # type: ignore[assignment]

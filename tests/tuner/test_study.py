@@ -175,7 +175,8 @@ def test_a_folder_of_any_name_has_its_study_in_it(tmp_path: Path, name: str) -> 
 @pytest.fixture
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials are pretended in `tmp_path`, and are as they are once the test is over."""
-    monkeypatch.setattr(run, "original_of", run.original_of)
+    for name in ("original_of", "_rows_of"):
+        monkeypatch.setattr(run, name, getattr(run, name))
     for name in ("run_rung", "foresee", "measure"):
         monkeypatch.setattr(attempt, name, getattr(attempt, name))
     monkeypatch.setattr(Given, "timed", Given.timed)
@@ -247,11 +248,30 @@ def test_an_interrupted_search_says_what_is_kept_and_writes_its_page(
         said = " ".join(capsys.readouterr().err.split())
         document = json.loads((folder / "study.json").read_text())
         assert f"interrupted: 2 trials came to their end and stay in the study, in {folder}" in said
-        assert "the same command goes on" in said and not document["over"] and document["points"] == left
+        assert (
+            "the same command goes on" in said
+            and "--trials 2 instead of --minutes makes the points" in said
+            and not document["over"]
+            and document["points"] == left
+        )
         assert "The search is not over. The same command goes on with it." in (folder / "study.html").read_text()
         runs[:] = [1, 1]
     runs.append(1)  # no further one
     assert len(run.search(asked, Show(silent=True)).trials) == 3
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_search_that_is_interrupted_before_its_first_trial_says_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "original_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.search(pretend.asked(tmp_path, 1), Show())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "before any trial came to its end: what was made stays in the store, and the same command goes on" in said
 
 
 def searched_in_a_child(asked: run.Asked) -> int:
@@ -422,7 +442,7 @@ def test_what_a_study_is_of_is_told_setting_by_setting(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another study") as fault:
         opened(tmp_path / "study", target=other, original="1" * 64, calibration={"rows": 16, "method": "mse"})
     assert list(fault.value.faults) == [
-        "calibration, rows: there 8, here 16", "original: there 00000000, here 11111111", "target, session, memory_mb: there None, here 1",
+        "calibration, rows: there 8, here 16", "original: another one there than here", "target, session, memory_mb: there nothing, here 1",
     ]  # fmt: skip
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 
 import edgekit
 from edgekit.cli.app import app
+from edgekit.cli.tune import _ended_by_sigterm
 from edgekit.config.target import load_target
 from edgekit.errors import BadInput
 from edgekit.host import detect
@@ -141,10 +145,40 @@ def test_too_few_rows_to_tell(recipe: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(
         app, ["tune", str(few), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--lose", "1%", "--trials", "1"]
     )
-    assert "20 validation rows cannot tell whether 1.00% are lost" in str(done.exception)
-    run._check_rows(
-        Original(1.0, 20, 1.0, 1, tmp_path, tmp_path, tmp_path), Bounds(lose=0.0), tmp_path
-    )  # none of them may be lost
+    assert "20 validation rows cannot tell whether 1 point is lost: one row is 5.0" in str(done.exception)
+    assert not (recipe.parent / "build" / f"few-{ELSEWHERE}-study").exists(), "it is told before anything else is made"
+    rows, loaded = {"train": 140, "validation": 30, "test": 30}, load_recipe(str(recipe))[2]
+    run._check_rows(rows, Bounds(lose=0.0), loaded, tmp_path)  # none of them may be lost
+    one_file = loaded.model_copy(
+        update={"data": loaded.data.model_copy(update={**dict.fromkeys(("train", "validation", "test")), "file": "rows.csv"})}
+    )
+    with pytest.raises(BadInput) as fault:
+        run._check_rows(rows, Bounds(lose=0.01), one_file, tmp_path)
+    assert "give 100 or more validation rows, which are some 667 rows of the one file, of whose 200 these 30 are" in str(
+        fault.value.fix
+    )
+
+
+def test_a_refused_command_changes_no_recipe(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    """The draft of a search that is there was written anew before it was told that it is another one."""
+    build, asked = (
+        tmp_path / "build",
+        ["tune", "--model", str(tiny_model), "--data", str(tiny_data / "train.jsonl"), "--lose", "0.1%"],
+    )
+    done = CliRunner().invoke(app, [*asked, "-t", ELSEWHERE, "--build", str(build), "--max-length", "16"])
+    assert "validation rows cannot tell" in str(done.exception) and not list(build.glob("*.toml"))
+    (build / f"{tiny_model.name}-train.toml").write_text("of somebody else")
+    done = CliRunner().invoke(app, [*asked, "-t", ELSEWHERE, "--build", str(build)])
+    assert "is no draft" in str(done.exception)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_search_hears_of_its_end_at_once(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), _ended_by_sigterm(Show()):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert "it ends as soon as what runs now lets go" in capsys.readouterr().err and signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize(
@@ -231,9 +265,9 @@ def words_of(page: str) -> str:
 @pytest.mark.parametrize(
     ("results", "points", "said"),
     [
-        (0, 0, ["No recipe was trained or measured yet, to lose at most 1.00%.", "no point was made yet", "No test row was read yet.",
+        (0, 0, ["No recipe was trained or measured yet, to lose at most 1.00 points.", "no point was made yet", "No test row was read yet.",
                 "so far none did"]),
-        (1, 1, ["1 recipe was looked at in 1 min 1 s, to lose at most 1.00%: 1 is on the front, and 1 was made in full.",
+        (1, 1, ["1 recipe was looked at in 1 min 1 s, to lose at most 1.00 points: 1 is on the front, and 1 was made in full.",
                 "the one point keeps the budget", "of which one is 0.50%. Test rows were read for 1 recipe in all, once, after the search",
                 "believe that figure, and its interval.", "so far 1 did"]),
         (2, 2, ["2 recipes were looked at", "2 are on the front, and 2 were made in full", "2 of 2 points keep the budget",
