@@ -21,10 +21,10 @@ from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.config.search import Choice, Integers, Range
 from edgekit.models.facts import ModelFacts
-from edgekit.tuner.front import Values, front
+from edgekit.tuner.front import Bounds, Values, front
 from edgekit.tuner.records import FAILED, FIXED, FORESEEN, REFUSED, RUNGS, SAME, UNTRAINED, values_in
 from edgekit.tuner.space import Draw, Value, shortened
-from edgekit.tuner.surrogate import expected, expected_gain
+from edgekit.tuner.surrogate import chance_within, expected, expected_gain
 from edgekit.tuner.trial import Foreseen, recipe_key
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ ANEW = 0.2
 """Of the values of a crossed one, the share that is drawn at random."""
 WIDER = 0.1
 """By how much the space that volume is counted in goes beyond the worst result, as a share of their extent."""
-MOST_PLANNED = 50
-"""Candidates that are asked whether they can work, from the best on."""
 TABLE_IN_INT4 = 0.5
 
 
@@ -69,8 +67,6 @@ class Drawing:
     """Of the uncompressed model."""
     key: Callable[[Recipe], str] = recipe_key
     """The same for two recipes that do the same."""
-    works: Callable[[Recipe], bool] = lambda recipe: True
-    """Whether no plan refuses it."""
     timed: bool = False
     """Whether cost is time, which nothing but a measurement tells."""
 
@@ -106,6 +102,14 @@ class Limits:
     quality: float | None = None
     cost: float | None = None
     size: float | None = None
+
+    @classmethod
+    def under(cls, bounds: Bounds, quality: float, *, timed: bool) -> Limits:
+        """Of a budget, where the original has so much `quality`."""
+        faster = bounds.faster if timed else None
+        return cls(
+            None if bounds.lose is None else quality - bounds.lose, None if faster is None else 1 / faster, bounds.smaller
+        )
 
 
 def traits_of(recipe: Recipe, facts: ModelFacts) -> tuple[float, float, float]:
@@ -149,10 +153,8 @@ def propose(drawing: Drawing, limits: Limits, trials: Sequence[FrozenTrial], see
     chance = random.Random(seed)
     figures = [values for _, values in results]
     candidates = _candidates(drawing, tried, [results[number][0] for number in front(figures)], chance)
-    for number in choose(known, figures, waiting, candidates, limits)[:MOST_PLANNED]:
-        if drawing.works(candidates[number].recipe):
-            return dict(candidates[number].values)
-    return None
+    order = choose(known, figures, waiting, candidates, limits)
+    return dict(candidates[order[0]].values) if order else None
 
 
 def drawn_at_random(chance: random.Random) -> Draw:
@@ -224,8 +226,8 @@ def _seen(trial: FrozenTrial, drawn: Drawn, drawing: Drawing) -> Iterator[Seen]:
 def choose(
     known: Sequence[Seen], results: Sequence[Values], waiting: Sequence[Drawn], candidates: Sequence[Drawn], limits: Limits
 ) -> list[int]:
-    """Numbers of the candidates, from the one that is expected to add most to what `results` dominate within `limits` on; what is expected of
-    trials that others are at counts as if it were there."""
+    """Numbers of the candidates, from the one on that is expected to add most to what `results` dominate within `limits`; where none of
+    these is within, from the one that most likely is. What is expected of trials that others are at counts as if it were there."""
     if not candidates:
         return []
     figures = np.array([(-quality, math.log(cost), size) for quality, cost, size in results])
@@ -249,7 +251,8 @@ def choose(
     mean, deviation = np.stack(means, axis=1), np.stack(deviations, axis=1)
     there = np.concatenate([(best - low) / extent, mean[: len(waiting)]])
     mean, deviation = mean[len(waiting) :], deviation[len(waiting) :]
-    gain = expected_gain(there, worst, mean, deviation)
+    within = ((figures - low) / extent <= worst).all(axis=1)
+    gain = expected_gain(there, worst, mean, deviation) if within.any() else chance_within(worst, mean, deviation)
     beyond = np.maximum(mean - worst, 0).sum(axis=1)
     return [int(number) for number in np.lexsort((beyond, -gain))]
 

@@ -8,7 +8,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
@@ -189,6 +188,8 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
                 f"{'is' if len(tried) == 1 else 'are'} judged by this budget now"
             )
         ongoing = Ongoing(study, given, original, space, bounds, until)
+        drawing = Drawing(lambda draw: drawn_recipe(space, recipe, draw), facts, timed=given.timed)
+        limits = Limits.under(bounds, original.quality, timed=given.timed)
 
         def as_it_stands(*, waiting: bool) -> Searched:
             trials = finished(study)
@@ -208,7 +209,7 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
             )
 
         try:
-            proposed = partial(propose, _drawing(ongoing, facts), _limits(ongoing)) if asked.sampler == "gp" else _nothing
+            proposed = partial(propose, drawing, limits) if asked.sampler == "gp" else _nothing
             _trials(ongoing, worker, values, asked.sampler, seed, proposed, lambda: so_far(as_it_stands(waiting=False)))
             return as_it_stands(waiting=until.others_at_work())
         except (KeyboardInterrupt, Interrupted):
@@ -249,28 +250,6 @@ def _trials(
             last = time.monotonic()
     if again == MOST_AGAIN:
         show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
-
-
-def _drawing(search: Ongoing, facts: ModelFacts) -> Drawing:
-    """What a search chooses its next trial from."""
-    given, space = search.given, search.space
-
-    def works(recipe: Recipe) -> bool:
-        with suppress(BadInput):
-            given.plan(recipe)
-            return True
-        return False
-
-    return Drawing(lambda draw: drawn_recipe(space, given.recipe, draw), facts, works=works, timed=given.timed)
-
-
-def _limits(search: Ongoing) -> Limits:
-    bounds, timed = search.bounds, search.given.timed
-    return Limits(
-        None if bounds.lose is None else search.original.quality - bounds.lose,
-        1 / bounds.faster if bounds.faster is not None and timed else None,
-        bounds.smaller,
-    )
 
 
 def _nothing(before: Sequence[FrozenTrial], seed: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["expected", "expected_gain"]
+__all__ = ["chance_within", "expected", "expected_gain"]
 
 REACHES = (0.1, 0.3)
 """How fast two recipes are less alike, the more they differ."""
@@ -79,6 +79,14 @@ def expected_gain(
         parts.append(np.diff(above, axis=1, prepend=0.0))
     gain: NDArray[np.float64] = np.einsum("ni,nj,nk,ijk->n", *parts, free.astype(np.float64), optimize=True)
     return gain
+
+
+def chance_within(worst: NDArray[np.float64], mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How likely each candidate, as in `expected_gain`, is better than `worst` in everything."""
+    from scipy.special import ndtr
+
+    found: NDArray[np.float64] = ndtr((worst - mean) / deviation).prod(axis=1)
+    return found
 
 
 def _expected_above(
