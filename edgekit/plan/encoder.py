@@ -307,7 +307,12 @@ def stock_stage(exported: Stage) -> Stage:
         return stock_int8(context.inputs["exported"] / MODEL, context.out)
 
     return Stage(
-        STOCK_INT8, "off-the-shelf INT8 of the original", run, inputs={"exported": exported}, tools=("onnxruntime", "onnx")
+        STOCK_INT8,
+        "off-the-shelf INT8 of the original",
+        run,
+        version=2,
+        inputs={"exported": exported},
+        tools=("onnxruntime", "onnx"),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,13 +23,19 @@ def stock_int8(plain: Path, out: Path) -> JsonObject:
     Returns {"bytes": its size}; {NOT_MADE: why} where onnxruntime fails at it, as some releases do at the shape inference of some exports: a
     comparison that cannot be made is no fault of what is compared.
     """
+    import onnx
+
     from edgekit.runtime.providers.ort import submodule
 
     logging.disable(logging.WARNING)
     try:
         # It writes a file of its own beside the one it is given, which lies where other runs read.
         with TemporaryDirectory(dir=out) as folder:
-            submodule("quantization").quantize_dynamic(shutil.copy(plain, folder), str(out / MODEL))
+            model = onnx.load(plain)
+            model.graph.ClearField("value_info")  # shapes of before its weights were folded: some releases stop at them
+            copy = Path(folder) / MODEL
+            onnx.save(model, copy)
+            submodule("quantization").quantize_dynamic(copy, str(out / MODEL))
     except OSError:
         raise  # the disk, not the tool
     except Exception as fault:  # of any kind: onnx's and onnxruntime's own differ from release to release

@@ -297,6 +297,12 @@ def test_learned_ranges_are_for_a_static_target_and_for_the_last_step() -> None:
     assert faults_in(recipe("text-classification", DISTILL, last), targets=(static,)) == []
     (fault,) = faults_in(recipe("text-classification", last), targets=(static, dynamic))
     assert fault.startswith("compress 1, quantize-aware: x86-vnni quantizes dynamic int8, which uses no learned ranges")
+    smoothed = target.model_copy(update={"quantize": Int8(mode="static", smooth=0.5)})
+    (fault,) = faults_in(recipe("text-classification", last), targets=(smoothed,))
+    assert (
+        fault
+        == "compress 1, quantize-aware: x86-vnni smooths activations, and learned ranges hold for them as they were trained; leave smooth out"
+    )
     (fault,) = faults_in(recipe("text-classification", last, VOCABULARY), targets=(static,))
     assert fault == "compress 1, quantize-aware: later steps would change what its ranges fit; put it last, once"
     (fault,) = faults_in(recipe("text-classification", last, last), targets=(static,))

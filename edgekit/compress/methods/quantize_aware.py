@@ -51,6 +51,10 @@ def check(settings: Settings, context: StepContext) -> list[str]:
                 f"{target.name} quantizes {mode}{quantize.format}, which uses no learned ranges; write a [quantize] table "
                 'with mode = "static"'
             )
+        elif quantize.smooth is not None:
+            faults.append(
+                f"{target.name} smooths activations, and learned ranges hold for them as they were trained; leave smooth out"
+            )
     return faults
 
 
@@ -110,6 +114,6 @@ METHOD = Method(
     name=NAME, version=2, settings=Settings, serves=("encoder",), run=run, check=check, spread=True,
     instead='[quantize] with rounding = "gptq"',
     why="its learned ranges are of activations, and a language model's stay float",
-    search={"rounding": _rounding}, number_format={"format": "int8", "mode": "static"},
+    search={"rounding": _rounding}, number_format={"format": "int8", "mode": "static", "smooth": None},
     untrained=lambda settings: [],
 )  # fmt: skip
