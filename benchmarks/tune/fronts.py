@@ -37,6 +37,7 @@ from edgekit.progress import Show
 from edgekit.runtime.bench.protocol import Protocol
 from edgekit.runtime.bench.statistics import ratio_interval
 from edgekit.runtime.bench.words import TEXT
+from edgekit.runtime.bundle.names import MODEL
 from edgekit.runtime.errors import EdgekitError
 from edgekit.store import find
 from edgekit.tuner.front import Bounds, front
@@ -297,6 +298,10 @@ def _timed(
             variants[name] = _models(given, of, place / "tune", name)
         except EdgekitError as fault:
             document[f"without_{name}"] = str(fault)
+        else:
+            if not (variants[name][0] / MODEL).is_file():
+                document[f"without_{name}"] = "it could not be made"
+                del variants[name]
     seconds = max(10.0, until - time.monotonic())
     processes = max(3, min(9, int(seconds / (4 * len(variants)))))
     runs = side_by_side(

@@ -28,8 +28,9 @@ __all__ = ["PLACES", "Method", "Place", "Search", "StepContext", "Work", "share_
 S = TypeVar("S", bound=MethodSettings)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
 """Names of methods; results of a method lie in a folder of its name."""
-Place: TypeAlias = Literal["student", "structure", "recovery", "tokens", "rounding"]
-"""Where a step stands in a chain: a smaller model is begun, structures go, what that cost is taught back, tokens go, rounding is made easier."""
+Place: TypeAlias = Literal["student", "rows", "structure", "recovery", "tokens", "rounding"]
+"""Where a step stands in a chain: a smaller model is begun, tokens share rows of the embedding, structures go, what that cost is taught back,
+tokens go, rounding is made easier."""
 PLACES: tuple[Place, ...] = get_args(Place)
 """In their order. A chain that is searched has at most one step in each."""
 Search: TypeAlias = Callable[[ModelFacts], Ranges | None]

@@ -108,14 +108,14 @@ PROVEN = (
 FULL: Mapping[str, Sequence[Mapping[str, JsonValue]]] = {
     "text-classification": (
         {"method": "distill", "layers": 1 / 3, "augment": 2, "unlabelled": 13000, "epochs": 8, "learning_rate": 6e-4, "precision": "bf16"},
-        {"method": "prune-structured", "keep": 0.5},
-        {"method": "distill", "augment": 2, "unlabelled": 13000, "epochs": 4, "learning_rate": 3e-4, "precision": "bf16"},
-        {"method": "prune-vocabulary", "size": 24000 / 30522, "rows": 8000 / 30522},
+        {"method": "prune-vocabulary", "size": 1.0, "rows": 8000 / 30522},
+        {"method": "prune-structured", "keep": 0.4},
+        {"method": "distill", "augment": 2, "unlabelled": 13000, "epochs": 10, "learning_rate": 3e-4, "precision": "bf16"},
     ),
     "feature-extraction": (
-        {"method": "distill", "layers": 1 / 2, "augment": 2, "epochs": 5, "learning_rate": 5e-4, "precision": "fp32"},
-        {"method": "prune-structured", "keep": 0.65},
-        {"method": "distill", "augment": 2, "epochs": 4, "learning_rate": 5e-4, "precision": "fp32"},
+        {"method": "distill", "layers": 1 / 2, "augment": 2, "unlabelled": 10000, "epochs": 12, "learning_rate": 5e-4, "precision": "fp32"},
+        {"method": "prune-structured", "keep": 0.75},
+        {"method": "distill", "augment": 2, "unlabelled": 10000, "epochs": 10, "learning_rate": 5e-4, "precision": "fp32"},
     ),
     "token-classification": (
         {"method": "prune-oneshot", "speedup": 2.0},

@@ -142,9 +142,7 @@ def place_steps(space: Space, chain: Chain) -> dict[Place, MethodSettings] | Non
 
     def fits(place: Place, step: MethodSettings) -> bool:
         ranges = space.places.get(place, {}).get(step.method)
-        return ranges is not None and all(
-            isinstance(one, Choice) or _is_number(getattr(step, name)) for name, one in ranges.items()
-        )
+        return ranges is not None and all(_may_be(one, getattr(step, name)) for name, one in ranges.items())
 
     def placed(steps: Sequence[MethodSettings], left: Sequence[Place]) -> dict[Place, MethodSettings] | None:
         if not steps:
@@ -232,7 +230,10 @@ def _named(space: Space) -> set[str]:
     return {name for offered in space.places.values() for name in offered} | {str(step["method"]) for step in space.written}
 
 
-def _is_number(value: object) -> bool:
+def _may_be(one: Range, value: object) -> bool:
+    """Whether `one`, widened where need be, may hold `value`. What leaves no choice is what the place is for."""
+    if isinstance(one, Choice):
+        return len(one.values) > 1 or value in one.values
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -145,11 +145,18 @@ def test_a_pattern_of_files_in_folders_is_found_from_another_folder(tmp_path: Pa
     assert 'file = "../images/*/*.png"' in recipe_text(recipe, tmp_path, tmp_path / "study", Bounds())
 
 
+def test_what_a_method_needs_of_the_number_format_is_taken() -> None:
+    space, recipe, _ = around("clinc150")
+    drawn = [drawn_recipe(space, recipe, at_random(seed)) for seed in range(200)]  # type: ignore[arg-type]
+    trained = [one.quantize for one in drawn if one.compress and one.compress[-1].method == "quantize-aware"]
+    assert trained and all(isinstance(one, Int8) and one.mode == "static" and one.smooth is None for one in trained)
+
+
 def test_a_student_is_not_taken_for_recovery() -> None:
     space, recipe, _ = around("clinc150")
     placed = place_steps(space, recipe.compress)
     assert placed is not None and [(place, step.method) for place, step in placed.items()] == [
-        ("student", "distill"), ("structure", "prune-structured"), ("recovery", "distill"), ("tokens", "prune-vocabulary"),
+        ("student", "distill"), ("rows", "prune-vocabulary"), ("structure", "prune-structured"), ("recovery", "distill"),
     ]  # fmt: skip
     assert space.kept["student", "distill"]["unlabelled"] == 13000, "what is not drawn stays as the recipe says it"
     assert place_steps(space, [recipe.compress[3], recipe.compress[0]]) is None, "tokens go last"
@@ -158,7 +165,7 @@ def test_a_student_is_not_taken_for_recovery() -> None:
 def test_lengths_of_training() -> None:
     _, recipe, _ = around("clinc150")
     assert [[step.epochs for step in short.compress if "epochs" in type(step).model_fields] for _, short in rungs_of(recipe)] == [  # type: ignore[attr-defined]
-        [1, 1], [3, 1], [8, 4],
+        [1, 1], [3, 3], [8, 10],
     ]  # fmt: skip
     untrained = recipe.model_copy(update={"compress": [recipe.compress[1]]})
     assert rungs_of(untrained) == [(1.0, untrained)] and shortened(untrained, 0.1) == untrained

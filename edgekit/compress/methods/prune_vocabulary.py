@@ -19,7 +19,7 @@ from pydantic import Field
 
 from edgekit.compress.method import Method, StepContext, Work, share_left
 from edgekit.config.recipe import MethodSettings
-from edgekit.config.search import Integers, Ranges
+from edgekit.config.search import Choice, Integers, Ranges
 from edgekit.errors import BadInput, CheckFailed
 from edgekit.models.facts import ModelFacts
 from edgekit.models.tokens import cuts_left
@@ -208,10 +208,23 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _tokens(model: ModelFacts) -> Ranges | None:
     """Tokens, and rows of the embedding that they share, of a WordPiece vocabulary of any size."""
-    if model.tokenizer != "WordPiece" or model.vocabulary is None or len(model.vocabulary) < FEWEST:
-        return None
-    most = len(model.vocabulary)
-    return {"size": Integers(max(100, most // 8), most, log=True), "rows": Integers(max(100, most // 16), most, log=True)}
+    most = _most(model)
+    return None if most is None else {"size": Integers(max(100, most // 8), most, log=True), "rows": _rows(most)}
+
+
+def _shared(model: ModelFacts) -> Ranges | None:
+    """Rows of the embedding that all tokens share, before a step that teaches back what that costs."""
+    most = _most(model)
+    return None if most is None else {"size": Choice((most,)), "rows": _rows(most)}
+
+
+def _most(model: ModelFacts) -> int | None:
+    known = model.vocabulary
+    return len(known) if model.tokenizer == "WordPiece" and known is not None and len(known) >= FEWEST else None
+
+
+def _rows(most: int) -> Integers:
+    return Integers(max(100, most // 16), most, log=True)
 
 
 def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
@@ -223,5 +236,5 @@ def _leaves(settings: Settings, model: ModelFacts) -> tuple[float, float]:
 METHOD = Method(
     name=NAME, version=3, settings=Settings, serves=("encoder",), run=run, check=check, transform=transform,
     why="a language model has to be able to say every token",
-    search={"tokens": _tokens}, leaves=_leaves,
+    search={"rows": _shared, "tokens": _tokens}, leaves=_leaves,
 )  # fmt: skip
