@@ -91,6 +91,16 @@ class BundleSide:
         return self.bundle.manifest.generation is not None
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """The methods of its recipe that changed the model before it was exported."""
+        compress = self.bundle.manifest.recipe.get("compress")
+        return tuple(
+            str(step["method"])
+            for step in (compress if isinstance(compress, list) else [])
+            if isinstance(step, dict) and "method" in step
+        )
+
+    @property
     def smoothed(self) -> bool:
         """Whether its recipe smooths activations."""
         quantize = self.bundle.manifest.recipe.get("quantize")

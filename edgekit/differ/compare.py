@@ -12,7 +12,7 @@ from edgekit.differ.bundle import BundleSide, open_side, rows_of, token_rows
 from edgekit.differ.comparing import Compared, Comparing
 from edgekit.differ.coordinates import SAME
 from edgekit.differ.find_coordinates import coordinates_of
-from edgekit.differ.judge import FLOAT32, Rules, Verdict, judge
+from edgekit.differ.judge import FLOAT32, Rules, Verdict, judge, rules_for
 from edgekit.differ.layers import layer_map
 from edgekit.differ.parts import HEADINGS, Part, in_order, ranges
 from edgekit.differ.reference import Reference, open_reference, sides
@@ -44,9 +44,10 @@ class Difference:
     """Runs of golden inputs that were compared."""
     left_out: int
     """Runs whose tokens the reference does not have."""
-    tolerance: float
-    """Share of the spread."""
-    rounds: bool
+    rules: Rules
+    """What a part's own error was held against, and why."""
+    granted: float
+    """What the tolerance is where nothing raises it, share of the spread."""
     parts: tuple[Compared, ...]
     verdicts: tuple[Verdict, ...]
     """The parts that leave the tolerance, first to last."""
@@ -60,6 +61,11 @@ class Difference:
 
     decodes: bool
     """Whether both are language models."""
+
+    @property
+    def tolerance(self) -> float:
+        """Share of the spread beyond which a part's own error leaves it."""
+        return self.rules.tolerance
 
     @property
     def outputs_compared(self) -> bool:
@@ -128,8 +134,8 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
             faults=[*whys, *notes],
             fix="compare it with the checkpoint that it was made of, or with a bundle of the same labels, vocabulary and hidden size",
         )  # fmt: skip
-    tolerance = _tolerance(side, reference)
-    coordinates = coordinates_of(comparing, pairs, tolerance, smoothed=side.smoothed or reference.smoothed)
+    granted = _granted(side, reference)
+    coordinates = coordinates_of(comparing, pairs, granted, smoothed=side.smoothed or reference.smoothed)
     if coordinates != SAME:
         comparing = comparing.anew(coordinates)
         for number, (row, other) in enumerate(pairs):
@@ -148,8 +154,11 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
             for row, other in short:
                 comparing.add_padded(padded(row, pad.pad_id), padded(other, other_pad))
     progress(len(pairs), len(pairs), "compared")
-    rules = Rules(tolerance, side.rounds or reference.rounds)
     parts = comparing.parts()
+    rules = rules_for(
+        {one.part: one.own for one in parts if one.own is not None}, granted, rounds=side.rounds or reference.rounds,
+        target=side.bundle.manifest.target.name, trained=tuple(dict.fromkeys((*reference.steps, *side.steps))),
+    )  # fmt: skip
     verdicts = _verdicts(parts, rules)
     off = (
         []
@@ -163,13 +172,13 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
         verdicts.insert(0, Verdict(Part("embeddings"), f"{counted} another vector: {named}{more}"))
     return Difference(
         reference=reference.title, other=str(side.bundle.place), reference_kind=reference.kind, inputs=len(pairs), left_out=len(rows) - len(pairs),
-        tolerance=tolerance, rounds=rules.rounds, parts=tuple(parts), verdicts=tuple(verdicts), token_rows=tuple(off), notes=tuple(notes),
+        rules=rules, granted=granted, parts=tuple(parts), verdicts=tuple(verdicts), token_rows=tuple(off), notes=tuple(notes),
         answers=comparing.answers(), ranked=side.decodes or (len(side.bundle.manifest.labels) > 1 and side.bundle.manifest.threshold is None),
         decodes=side.decodes,
     )  # fmt: skip
 
 
-def _tolerance(side: BundleSide, reference: Reference) -> float:
+def _granted(side: BundleSide, reference: Reference) -> float:
     """What the target allows golden outputs elsewhere, as a share of their spread; of float32 beside float32 what its kernels may differ by."""
     if not side.rounds and not reference.rounds:
         return FLOAT32

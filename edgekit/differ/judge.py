@@ -2,15 +2,16 @@
 
 Three rules, each read off a part's own error. A part leaves the tolerance
 - where its own error is more than the tolerance: what the bundle's target allows its outputs elsewhere as a share of their spread, or
-  `FLOAT32` where nothing in the graph is in fewer bits than float32; and more than `USUAL` times what most parts of this bundle have, because
-  4-bit weights may cost every part as much;
+  `FLOAT32` where nothing in the graph is in fewer bits than float32. It is raised to `USUAL` times what most parts of this bundle have, because
+  4-bit weights may cost every part as much, where most parts keep it as it was, or the bundle was trained to be another function inside; never
+  beyond `MOST`, as a part that is off by its whole spread is nothing of what it stands for;
 - where it is `JUMP` times that of the same part of the other layers: rounding costs all layers about the same, a fault is in one;
 - where one channel alone is off by `CHANNEL` of its spread, and holds most of the error: a wrong scale, a wrong bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,12 @@ import numpy as np
 from edgekit.differ.errors import PartError
 from edgekit.differ.parts import Part, in_order
 
-__all__ = ["Rules", "Verdict", "judge"]
+__all__ = ["Rules", "Verdict", "judge", "rules_for"]
 
 FLOAT32 = 1e-3
 """Share of the spread by which float32 kernels may differ; they do by a hundredth of it."""
 JUMP = 5.0
-USUAL = 3.0
+USUAL, MOST = 3.0, 1.0
 LEAST = {True: 0.005, False: 1e-4}
 """Errors below are rounding's, whatever the other layers have; by whether the bundle rounds."""
 CHANNEL = 0.3
@@ -38,6 +39,14 @@ class Rules:
     tolerance: float
     """Share of the spread."""
     rounds: bool
+    reason: str
+    """Why the tolerance is what it is."""
+    raised: str
+    """Why it is more than what the target grants, in few words; empty where it is not."""
+    usual: float
+    """What most parts differ by: the median of their own errors."""
+    beyond: bool
+    """Whether most parts leave what the target grants."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +57,45 @@ class Verdict:
     why: str
 
 
+def rules_for(errors: Mapping[Part, PartError], granted: float, *, rounds: bool, target: str, trained: Sequence[str]) -> Rules:
+    """The rules for `errors`. `granted`: what `target` allows, a share of the spread; `trained`: the steps of its recipe after which its parts
+    need not compute what the reference's do."""
+    granted = min(granted, MOST)
+    usual = float(np.median([one.error for one in errors.values()])) if errors else 0.0
+    whose = f"what {target} grants golden outputs elsewhere" if rounds else "what kernels of float32 may differ by"
+    beyond, raised = bool(usual > granted), min(USUAL * usual, MOST)
+    if beyond and not trained:
+        reason = f"{whose}; most parts differ by more ({share(usual)} is usual), so that it is not one place that is wrong"
+        return Rules(granted, rounds, reason, "", usual, beyond)
+    if raised <= granted or not np.isfinite(usual):
+        return Rules(granted, rounds, whose, "", usual, beyond)
+    made = (
+        f"its recipe ({', '.join(trained)}) made other functions of its parts"
+        if trained
+        else "few bits cost all parts about as much"
+    )
+    times = f"{USUAL:g} times what most parts differ by ({share(usual)})" if raised < MOST else "a part's whole spread"
+    return Rules(raised, rounds, f"{times}, as {made}; {whose} is {share(granted)}", f"as {made}", usual, beyond)
+
+
 def judge(errors: Mapping[Part, PartError], rules: Rules) -> list[Verdict]:
     """The parts that leave the tolerance, in the order in which data passes them."""
-    usual = float(np.median([one.error for one in errors.values()])) if errors else 0.0
     found = []
     for part in in_order(errors):
         one = errors[part]
         peers = [other.error for at, other in errors.items() if at.kind == part.kind and at != part]
-        others = float(np.median(peers)) if peers else usual
-        why = _why(one, others, usual, rules, peers=bool(peers))
+        others = float(np.median(peers)) if peers else rules.usual
+        why = _why(one, others, rules, peers=bool(peers))
         if why:
             found.append(Verdict(part, why))
     return found
 
 
-def _why(one: PartError, others: float, usual: float, rules: Rules, *, peers: bool) -> str:
+def _why(one: PartError, others: float, rules: Rules, *, peers: bool) -> str:
     least = LEAST[rules.rounds]
     if not np.isfinite(one.error):
         return "values that are not finite"
-    if one.error > max(rules.tolerance, USUAL * usual):
+    if one.error > rules.tolerance:
         return f"its own error is {share(one.error)} of the spread, more than the tolerance of {share(rules.tolerance)}"
     if one.error > least and one.error > JUMP * others:
         than = "the same part of the other layers" if peers else "most parts"

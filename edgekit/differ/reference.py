@@ -39,6 +39,8 @@ class Reference:
     embedded: Callable[[Row], np.ndarray | None]
     """What leaves its embeddings."""
     notes: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    """The methods of its recipe that changed the model before it was exported."""
     smoothed: bool = False
     """Whether its recipe smooths activations."""
 
@@ -135,5 +137,5 @@ def open_reference(path: Path, side: BundleSide) -> Reference:
     return Reference(
         str(other.bundle.place), "bundle", lambda row: values(other, row), other.layers, other.tokenizer, other.rounds,
         other.bundle.manifest.vocabulary, lambda row: None if alone is None else embedded(other, alone, row),
-        (*other.notes, *beside_bundle(side, other)), other.smoothed,
+        (*other.notes, *beside_bundle(side, other)), other.steps, other.smoothed,
     )  # fmt: skip

@@ -35,17 +35,19 @@ def headline(found: Difference) -> str:
     if found.first is None and found.too_little:
         return f"Too little was compared to say that they agree: {found.too_little}."
     if found.first is None:
+        raised = f", raised from {share(found.granted)} {found.rules.raised}" if found.rules.raised else ""
+        tolerance = f"leaves the tolerance of {share(found.tolerance)} of the spread{raised}"
         return (
-            "No part leaves the tolerance."
+            f"No part {tolerance}."
             if found.outputs_compared
-            else "No part that was compared leaves the tolerance; the outputs were not."
+            else f"No part that was compared {tolerance}; the outputs were not."
         )
     return f"{_capital(found.first.part.name)} is the first to leave the tolerance: {found.first.why}."
 
 
 def explained(found: Difference) -> list[str]:
     """What one should know besides, a sentence each."""
-    said = []
+    said = [f"The tolerance is {share(found.tolerance)} of the spread: {found.rules.reason}."]
     errors = {one.part: one for one in found.parts}
     if found.first is not None:
         said.append(f"What is computed there: {meaning(found.first.part)}.")
@@ -70,7 +72,10 @@ def explained(found: Difference) -> list[str]:
             if isfinite(output.so_far.error)
             else "are no finite numbers"
         )
-        said.append(f"The outputs {differ}{told}.")
+        adds_up = found.first is None and output.so_far.error > found.tolerance
+        said.append(
+            f"The outputs {differ}{told}.{' No part does that alone: it adds up from part to part.' if adds_up else ''}"
+        )
     if found.left_out:
         counted = "1 golden input is" if found.left_out == 1 else f"{found.left_out} golden inputs are"
         said.append(f"{counted} left out, of {found.inputs + found.left_out}, with tokens that the reference has not.")
@@ -122,7 +127,7 @@ def grid(found: Difference) -> Grid:
         Column("so far"), Column("cosine"),
     )  # fmt: skip
     return _blank(filled(Grid(
-        "Own error of each part, and the error so far", CAPTION + f"The tolerance is {share(found.tolerance)}.",
+        "Own error of each part, and the error so far", CAPTION + f"The tolerance is {share(found.tolerance)}: {found.rules.reason}.",
         columns, tuple(rows), marked,
     )))  # fmt: skip
 
@@ -156,6 +161,9 @@ def document(found: Difference) -> JsonObject:
         "inputs": found.inputs,
         "left_out": found.left_out,
         "tolerance": found.tolerance,
+        "tolerance_because": found.rules.reason,
+        "granted": found.granted,
+        "usual": found.rules.usual,
         "too_little": found.too_little or None,
         "first": None if first is None else _verdict(first),
         "leave_the_tolerance": [_verdict(one) for one in found.verdicts],
