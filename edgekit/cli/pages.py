@@ -30,8 +30,10 @@ def page_text(name: str, context: Context) -> str:
     Raises:
         BadInput: no such page or section; the message has the nearest one.
     """
+    from edgekit.cli.described import described
+
     page, mark, section = name.partition("#")
-    text = filled_page(_known(page, page_names(), "page"), context)
+    text = described(filled_page(_known(page, page_names(), "page"), context))
     if not mark:
         return text
     found = sections(text)

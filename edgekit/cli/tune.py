@@ -226,12 +226,13 @@ def _found(found: Found) -> Iterator[RenderableType]:
     from edgekit.tuner.words import earlier_points, left_to_others
 
     if found.points:
-        yield TerminalTable(points_grid(found.document))
+        yield TerminalTable(points_grid(found.document, page=False))
     if not found.left_to_others:
         yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
     if found.left_to_others:
         yield f"NOT YET  {left_to_others(found.document)}"
-    for point in found.points:
+    for number, point in enumerate(found.points, 1):
+        yield f"point {number}  trial {point.trial}: {point.steps}"
         yield f"recipe   {point.recipe}"
         yield f"bundle   {point.result}"
     if earlier := found.document["earlier"]:

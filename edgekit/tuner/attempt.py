@@ -243,7 +243,7 @@ def _tell(search: Ongoing, end: End) -> None:
 def _figures(search: Ongoing, values: Values) -> str:
     quality, cost, size = values
     speed = f"{1 / cost:.2f}x fp32" if search.given.timed else f"{cost:.0%} of the multiplications"
-    return f"{quality:.2%} ({100 * (quality - search.original.quality):+.2f}), {speed}, {size:.2f} MB"
+    return f"{quality:.2%} ({100 * (search.original.quality - quality):+.2f} points lost), {speed}, {size:.2f} MB"
 
 
 def _best(search: Ongoing) -> str:

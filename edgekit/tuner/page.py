@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from edgekit.report.grid import NOTHING, Cell, Column, Grid, Tone, filled
 from edgekit.report.page import templates
 from edgekit.report.plots import dress
 from edgekit.report.svg import inline_svg
-from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.mattered import FEWEST_RESULTS
 from edgekit.tuner.words import budget, count, earlier_points, left_to_others, sentence
@@ -37,22 +37,33 @@ def render_study(study: Any) -> str:
     from markupsafe import Markup
 
     complete = _different(study)
-    picture = inline_svg(lambda colours: _draw(study, complete, colours), f"study {study['name']}") if len(complete) > 1 else ""
+    pictures = [
+        (words, Markup(inline_svg(partial(_draw, study, complete, key, words), f"study {study['name']} {key}")))
+        for key, words in (("cost", study["cost"]), ("size_mb", "size, MB"))
+        if len(complete) > 1
+    ]
     return templates(Path(__file__).parent).get_template("study.html.j2").render(
-        title=f"Search: {study['name']}", headline=_headline(study), badges=_badges(study), cautions=_cautions(study), picture=Markup(picture),
+        title=f"Search: {study['name']}", headline=_headline(study), badges=_badges(study), cautions=_cautions(study), pictures=pictures,
         points=points_grid(study), trials=_trials(study), importances=_importances(study), few=_few(study),
-        timed=study["timed"], asked=_asked(study),
+        timed=study["timed"], asked=_asked(study), written=_written(study),
     )  # fmt: skip
 
 
 def _headline(study: Any) -> str:
-    asked = budget(Bounds(**study["budget"]))
     looked_at, front, points = study["looked_at"], len(study["front"]), len(study["points"])
     what = "No recipe was trained or measured yet"
     if looked_at:
-        what = f"{count(looked_at, 'recipe')} {_were(looked_at)} looked at in {spent(study['seconds'])}"
-    came = f": {front} {_are(front)} on the front, and {points} {_were(points)} made in full" if front else ""
-    return f"{what}, to {', '.join(asked) or 'find the whole front'}{came}."
+        drawn = len(study["trials"])
+        among = f"of {drawn} that were drawn, " if drawn != looked_at else ""
+        what = f"{sentence(among)[:-1]}{count(looked_at, 'recipe')} {_were(looked_at)} looked at in {spent(study['seconds'])}"
+    made = f"{points} {_were(points)} made in full" if points else "none is made in full yet"
+    return f"{what}{f': {front} {_are(front)} on the front, and {made}' if front else ''}."
+
+
+def _written(study: Any) -> str:
+    """When, by what and where the page was written."""
+    made = study["written"]
+    return f"Written {made['at']} by edgekit {made['edgekit']} on {made['cpu']}, {count(made['cores'], 'core')}, for {study['target']}."
 
 
 def _were(number: int) -> str:
@@ -65,11 +76,13 @@ def _are(number: int) -> str:
 
 def _badges(study: Any) -> list[tuple[str, str]]:
     points = study["points"]
+    asked = ("quiet", f"asked for: {', '.join(budget(Bounds(**study['budget']))) or 'the whole front'}")
     if not points:
-        return [("quiet", "no point was made yet")]
+        none = "no point of this budget was made yet" if study["earlier"] else "no point was made yet"
+        return [asked, ("quiet", none)]
     kept = sum(_verdict(study, point).tone == "good" for point in points)
     if not _asked(study):
-        judged = ("quiet", "no budget was asked for")
+        judged = ("quiet", "no budget")
     elif kept:
         judged = (
             "good",
@@ -79,7 +92,7 @@ def _badges(study: Any) -> list[tuple[str, str]]:
         )
     else:
         judged = ("bad", "no point keeps the budget")
-    return [judged, *([("quiet", "speed was not timed")] if _untimed(study) else [])]
+    return [asked, judged, *([("quiet", "speed was not timed")] if _untimed(study) else [])]
 
 
 def _keep(number: int) -> str:
@@ -139,47 +152,38 @@ def _cautions(study: Any) -> list[str]:
     return said + list(study["nearest"])
 
 
-def _draw(study: Any, complete: list[Any], colours: dict[str, str]) -> Figure:
-    """Quality against cost and against size; trials in grey, the front joined, points with a name."""
+def _draw(study: Any, complete: list[Any], key: str, words: str, colours: dict[str, str]) -> Figure:
+    """Quality against cost, or size, as `words` says; trials in grey, the front in blue, points with a number."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(10.4, 4.6))
+    figure = Figure(figsize=(5.2, 4.6))
     front = [trial for trial in complete if trial["trial"] in study["front"]]
     named = {point["trial"]: str(number) for number, point in enumerate(study["points"], 1)}
-    for number, (key, words) in enumerate((("cost", study["cost"]), ("size_mb", "size, MB"))):
-        axes = figure.add_axes((0.07 + 0.49 * number, 0.13, 0.42, 0.83))
-        figures = [one[key] for one in complete]
-        if max(figures) > NARROW * min(figures):
-            axes.set_xscale("log")
-        else:  # whose labels would overlap on a logarithmic one
-            axes.xaxis.set_major_locator(MaxNLocator(6))
-        dress(axes, colours)
-        for trials, role, size in ((complete, "base", 26), (front, "chain", 44)):
-            axes.scatter(
-                [one[key] for one in trials], [100 * one["quality"] for one in trials], s=size, color=colours[role], zorder=3
-            )
-        for trial in front:
-            if (name := named.get(trial["trial"])) is not None:
-                axes.scatter([trial[key]], [100 * trial["quality"]], s=130, color=colours["best"], zorder=4)
-                axes.annotate(
-                    name,
-                    (trial[key], 100 * trial["quality"]),
-                    ha="center",
-                    va="center",
-                    fontsize=9,
-                    color=colours["paper"],
-                    zorder=5,
-                )
-        axes.axhline(100 * study["original"]["quality"], color=colours["quiet"], linewidth=0.9, linestyle=":")
-        if study["budget"]["lose"] is not None:
-            axes.axhline(100 * (study["original"]["quality"] - study["budget"]["lose"]), color=colours["quiet"], linewidth=0.9)
-        bound = _bound(study, key)
-        if bound is not None:
-            axes.axvline(bound, color=colours["quiet"], linewidth=0.9)
-        axes.set_xlabel(words)
-        if number == 0:
-            axes.set_ylabel(f"{study['metric']} on validation rows, %")
+    axes = figure.add_axes((0.14, 0.13, 0.83, 0.83))
+    figures = [one[key] for one in complete]
+    if max(figures) > NARROW * min(figures):
+        axes.set_xscale("log")
+    else:  # whose labels would overlap on a logarithmic one
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    dress(axes, colours)
+    for trials, role, size in ((complete, "base", 26), (front, "chain", 44)):
+        axes.scatter(
+            [one[key] for one in trials], [100 * one["quality"] for one in trials], s=size, color=colours[role], zorder=3
+        )
+    for trial in front:
+        if (name := named.get(trial["trial"])) is not None:
+            at = (trial[key], 100 * trial["quality"])
+            axes.scatter([at[0]], [at[1]], s=130, color=colours["best"], zorder=4)
+            axes.annotate(name, at, ha="center", va="center", fontsize=9, color=colours["paper"], zorder=5)
+    axes.axhline(100 * study["original"]["quality"], color=colours["quiet"], linewidth=0.9, linestyle=":")
+    if study["budget"]["lose"] is not None:
+        axes.axhline(100 * (study["original"]["quality"] - study["budget"]["lose"]), color=colours["quiet"], linewidth=0.9)
+    bound = _bound(study, key)
+    if bound is not None:
+        axes.axvline(bound, color=colours["quiet"], linewidth=0.9)
+    axes.set_xlabel(words)
+    axes.set_ylabel(f"{study['metric']} on validation rows, %")
     return figure
 
 
@@ -190,8 +194,8 @@ def _bound(study: Any, key: str) -> float | None:
     return 1 / budget["faster"] if budget["faster"] is not None and study["timed"] else None
 
 
-def points_grid(study: Any) -> Grid:
-    """The points, as they are on test rows."""
+def points_grid(study: Any, *, page: bool = True) -> Grid:
+    """The points, as they are on test rows; on a `page` with recipes and steps, which a terminal shows below."""
     columns = (
         Column("", right=False), Column("quality", "%, test rows"), Column("lost", "points"), Column("speed", "times fp32"),
         Column("latency", "ms"), Column("size", "MB"), Column("budget", right=False), Column("steps", right=False, narrow=False),
@@ -202,7 +206,7 @@ def points_grid(study: Any) -> Grid:
         lost, low, high = (0.0 - 100 * end for end in (test["difference"], *reversed(test["ci95"])))  # 0 - x: never -0
         rows.append(
             (
-                Cell(str(number), point["recipe"]), Cell(f"{100 * test['value']:.2f}", f"{test['n']:,} rows"),
+                Cell(str(number), point["recipe"] if page else f"trial {point['trial']}"), Cell(f"{100 * test['value']:.2f}", f"{test['n']:,} rows"),
                 Cell(f"{lost:+.2f}", f"{low:+.2f} to {high:+.2f}"),
                 NOTHING if times is None else Cell(f"{times['value']:.2f}", f"{times['ci95'][0]:.2f} to {times['ci95'][1]:.2f}"),
                 Cell(f"{test['ms']:.3f}") if "ms" in test else NOTHING, Cell(f"{size:.2f}"), _verdict(study, point),
@@ -215,7 +219,8 @@ def points_grid(study: Any) -> Grid:
         else ""
     )
     caption = f"What was made in full, as any bundle is, and read on test rows once.{judged}"
-    return filled(Grid("Points", caption, columns, tuple(rows))) if rows else Grid("Points", caption, columns, ())
+    shown = columns if page else columns[:-1]
+    return filled(Grid("Points", caption, shown, tuple(row[: len(shown)] for row in rows)))
 
 
 def _trials(study: Any) -> Grid:
@@ -226,16 +231,25 @@ def _trials(study: Any) -> Grid:
     )  # fmt: skip
     rows = []
     for trial in study["trials"]:
-        last: JsonObject = trial["rungs"][-1] if trial.get("rungs") else trial.get("foreseen", {})
+        last: Any = trial["rungs"][-1] if trial.get("rungs") else trial.get("foreseen", {})
         complete = trial["state"] == "complete"
         quality, size = trial.get("quality", last.get("quality")), trial.get("size_mb", last.get("size_mb"))
         why = str(trial.get("untrained") or trial.get("stopped") or trial.get("failed") or trial.get("refused") or "")
         tone: Tone = "" if complete else "quiet"
+        share, foreseen = last.get("share"), trial.get("foreseen", {}).get("measured")
+        look = (
+            f"a look at {100 * share:.0f}% of its training"
+            if quality is not None and not complete and share is not None
+            else ""
+        )
+        cost = Cell(f"{trial['cost']:.3f}") if complete else NOTHING
+        if not complete and foreseen is not None:
+            cost = Cell(f"{1 / foreseen['times']:.3f}", "of its shapes, untrained", "quiet")
         again = f"as trial {trial['same_as']}" if "same_as" in trial else ""
         rows.append(
             (
-                Cell(str(trial["trial"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", tone=tone),
-                Cell(f"{trial['cost']:.3f}") if complete else NOTHING, NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
+                Cell(str(trial["trial"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", look, tone), cost,
+                NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
                 Cell(f"{trial.get('seconds', 0):.0f}"),
                 Cell("its end" if complete else CAME_TO[trial["state"]], "; ".join(filter(None, [again, why])), tone),
                 Cell(trial["steps"]),
@@ -273,7 +287,7 @@ def _importances(study: Any) -> Grid | None:
         (
             Cell(name),
             *(
-                Cell(f"{100 * found[key].get(name, 0):.0f}", share=found[key].get(name, 0)) if key in found else NOTHING
+                Cell(f"{100 * found[key].get(name, 0):.0f}") if key in found else NOTHING
                 for key in ("quality", "cost", "size_mb")
             ),
         )
@@ -281,6 +295,6 @@ def _importances(study: Any) -> Grid | None:
     )
     caption = (
         f"PED-ANOVA (Watanabe et al. 2023) over the {results} recipes that came to their end: how far the better ones differ from all."
-        f"{' From so few it is a hint.' if results < MANY_RESULTS else ''} Less than {LEAST_SHARE:.0%} is left out."
+        f"{' From so few it is a hint.' if results < MANY_RESULTS else ''} What explains less than {LEAST_SHARE:.0%} of each is left out."
     )
     return Grid("What mattered", caption, columns, rows)

@@ -8,11 +8,13 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import edgekit
 from edgekit.config.recipe import HUB, Recipe
 from edgekit.config.toml import as_toml
 from edgekit.pipeline.folder import BENCH, LINEAGE
@@ -315,8 +317,11 @@ def study_document(searched: Searched, points: list[JsonObject], *, over: bool =
     looked_at = sum(RUNGS in trial.user_attrs and SAME not in trial.user_attrs for trial in searched.trials)
     task = find_task(given.recipe.task)
     metric = task.alone.metric if given.recipe.data.without_labels and task.alone is not None else task.metric
+    written: JsonObject = {
+        "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "edgekit": edgekit.__version__, "cpu": given.host.cpu, "cores": given.host.cores_usable,
+    }  # fmt: skip
     return {
-        "schema_version": 1, "name": searched.name, "recipe": given.name, "task": task.name, "metric": metric,
+        "schema_version": 1, "written": written, "name": searched.name, "recipe": given.name, "task": task.name, "metric": metric,
         "target": given.target.name, "timed": given.timed,
         "device": None if given.device is None else given.device.shown(), "sampler": searched.sampler,
         "cost": "share of the time of ONNX Runtime fp32, from text to answer" if given.timed else "share of the multiplications",

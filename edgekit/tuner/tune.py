@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekit.errors import BadInput
 from edgekit.progress import Show
-from edgekit.runtime.arguments import a_path
+from edgekit.runtime.arguments import a_path, a_switch, a_whole_number
 from edgekit.tuner.front import SAMPLER, Bounds, out_of_bounds
 from edgekit.tuner.on_device import device_of
 from edgekit.tuner.results import Found, tuned
@@ -29,8 +29,13 @@ def tune(
     store: str | None = None,
     device: str | None = None,
     inventory: str | Path | None = None,
+    seed: int | None = None,
+    show: bool = False,
 ) -> Found:
     """Search among recipes around `recipe` for so many `minutes`, or `trials`, and make the best of them; the same call goes on.
+
+    A model with rows has a recipe from `edgekit init`. `show`: say on standard error how far it is, as the command does; `seed`: of the draws, by
+    default the recipe's. Raises an EdgekitError, and KeyboardInterrupt, after which what was found is kept.
 
     `storage`: where workers share the study; `store`: where machines share what stages made; `device`: user@host, or its name in `inventory`: the
     machine that trials are timed on.
@@ -41,6 +46,7 @@ def tune(
         raise BadInput("a search that cannot be made", faults=faults)
     asked = Asked(
         str(a_path(recipe, "recipe")), None if target is None else str(target), a_path(build, "build"), bounds, minutes,
-        trials, storage, store=store, device=device_of(device, None if inventory is None else a_path(inventory, "inventory")),
+        trials, storage, seed=None if seed is None else a_whole_number(seed, "seed", least=0), store=store,
+        device=device_of(device, None if inventory is None else a_path(inventory, "inventory")),
     )  # fmt: skip
-    return tuned(asked, Show(silent=True))
+    return tuned(asked, Show(silent=not a_switch(show, "show")))

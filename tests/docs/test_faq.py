@@ -72,6 +72,12 @@ def test_pages_are_found_by_name() -> None:
 
 
 def test_generated_parts_are_in_a_page() -> None:
+    python = page_text("reference/python", COMMAND)
+    assert (
+        "eval-rst" not in python
+        and "tune(recipe: str | Path, target: str | Path | None = None" in python
+        and "`kept`: Whether it keeps" in python
+    )
     assert "| `max_quality_drop` |" in page_text("reference/recipe", COMMAND) and "<!--" not in page_text("start", COMMAND)
     for name in page_names():
         text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

@@ -252,7 +252,8 @@ def a_study(results: int, points: int = 0, **more: Any) -> Any:
     return {
         "name": "one", "target": "x86-vnni", "timed": True, "device": None, "looked_at": results, "seconds": 61.0, "waiting": False, "over": True,
         "front": [trial["trial"] for trial in trials], "points": made, "tested": [point["trial"] for point in made], "importances": {},
-        "earlier": [], "budget": {"lose": 0.01, "faster": None, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
+        "written": {"at": "2026-11-29 20:00 UTC", "edgekit": "0.1.0", "cpu": "a chip", "cores": 2}, "earlier": [],
+        "budget": {"lose": 0.01, "faster": None, "smaller": None}, "original": {"quality": 0.9, "rows": 200, "size_mb": 10.0},
         "metric": "accuracy", "cost": "share of the time", "nearest": [], "trials": trials, **more,
     }  # fmt: skip
 
@@ -265,9 +266,9 @@ def words_of(page: str) -> str:
 @pytest.mark.parametrize(
     ("results", "points", "said"),
     [
-        (0, 0, ["No recipe was trained or measured yet, to lose at most 1.00 points.", "no point was made yet", "No test row was read yet.",
+        (0, 0, ["No recipe was trained or measured yet.", "asked for: lose at most 1.00 points", "no point was made yet", "No test row was read yet.",
                 "so far none did"]),
-        (1, 1, ["1 recipe was looked at in 1 min 1 s, to lose at most 1.00 points: 1 is on the front, and 1 was made in full.",
+        (1, 1, ["1 recipe was looked at in 1 min 1 s: 1 is on the front, and 1 was made in full.",
                 "the one point keeps the budget", "of which one is 0.50%. Test rows were read for 1 recipe in all, once, after the search",
                 "believe that figure, and its interval.", "so far 1 did"]),
         (2, 2, ["2 recipes were looked at", "2 are on the front, and 2 were made in full", "2 of 2 points keep the budget",
@@ -296,7 +297,7 @@ def test_which_points_a_page_says_to_keep_the_budget() -> None:
     assert "2 of 2 points keep the budget" in pages[0] and "missed" not in pages[0]
     assert "1 of 2 points keeps the budget" in pages[1] and "missed accuracy lost: +1.20 points" in pages[1]
     assert "no point keeps the budget" in pages[2] and pages[2].count("missed on validation rows +3.00 points lost") == 2
-    assert "no budget was asked for" in pages[3] and "kept" not in pages[3] and "plain lines" not in pages[3]
+    assert "asked for: the whole front no budget" in pages[3] and "kept" not in pages[3] and "plain lines" not in pages[3]
     untimed = a_study(1, 1, timed=False, budget={"lose": None, "faster": 90.0, "smaller": None})
     page = words_of(render_study(untimed))
     assert "speed was not timed" in page and "kept but for speed, which was not timed" in page
@@ -315,8 +316,17 @@ def test_a_page_names_whatever_a_trial_came_to() -> None:
         {"trial": 6, "state": "stopped", "stopped": "others do better", "steps": ""},
         {"trial": 7, "state": "failed", "failed": "no parity", "steps": ""},
     ]  # fmt: skip
+    study["trials"][-1] |= {
+        "rungs": [{"share": 1 / 9, "quality": 0.7893, "size_mb": 3.0}],
+        "foreseen": {"measured": {"times": 4.0}, "size_mb": 3.0},
+    }
     page = render_study(study)
     assert "&lt;b&gt;" in page and "<b>" not in page and "what binds is speed" in page
     page = words_of(page)
+    assert "78.93 a look at 11% of its training 0.250 of its shapes, untrained 3.00" in page
+    assert (
+        "Of 7 that were drawn, 2 recipes were looked at" in page
+        and "Written 2026-11-29 20:00 UTC by edgekit 0.1.0 on a chip, 2 cores" in page
+    )
     for said in ("as trial 2", "refused cannot work", "not trained too large", "dropped others do better", "failed no parity"):
         assert said in page
