@@ -45,6 +45,7 @@ __all__ = [
     "Artifact",
     "Context",
     "KeyPart",
+    "LeftOver",
     "NOT_MADE",
     "OWN_FILES",
     "RECORD",
@@ -53,6 +54,8 @@ __all__ = [
     "check_record",
     "find",
     "in_key",
+    "is_there",
+    "left_over",
     "metrics_of",
     "produce",
     "read_stage",
@@ -227,6 +230,31 @@ def find(root: Path, stage: Stage) -> tuple[Artifact | None, str | None]:
         return None, "; ".join([f"{fault.where}: {fault.what}" if fault.where else fault.what, *fault.faults[:1]])
     except OSError as fault:
         return None, f"{fault.filename}: {fault.strerror}"
+
+
+def is_there(root: Path, stage: Stage) -> bool:
+    """Whether there is a result of the stage; whether it is whole `find` tells, which reads every file."""
+    return _folder(root, stage).is_dir()
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """What a run of a stage that was cut off left."""
+
+    scratch: Path
+    seconds: float
+    """That it took; 0 where it was killed, and could not say."""
+
+
+def left_over(root: Path, stage: Stage) -> LeftOver | None:
+    """What a run that was cut off left of the stage; None where there is nothing, or nothing that can be trusted."""
+    partial = _partial(_folder(root, stage))
+    if not (partial / SCRATCH).is_dir():
+        return None
+    try:
+        return LeftOver(partial / SCRATCH, _spent(partial))
+    except BadInput:
+        return None
 
 
 def _whole(folder: Path, stage: Stage) -> Artifact:

@@ -161,7 +161,7 @@ def fit(
     world, rank = accelerator.num_processes, accelerator.process_index
     per_epoch = math.ceil(len(train.windows) / plan.batch)
     total = per_epoch * plan.epochs
-    if len(set(gather_object([_epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
+    if len(set(gather_object([epochs_done(scratch)]))) > 1:  # killed while some had kept an epoch and others not yet
         (scratch / "state.json").unlink(missing_ok=True)
     state = _resume_epoch(scratch, whole, optimizer, accelerator.device)
     prepared, optimizer = accelerator.prepare(whole, optimizer)
@@ -287,7 +287,8 @@ def _kept(scratch: Path) -> _State | None:
     return state
 
 
-def _epochs_done(scratch: Path) -> int:
+def epochs_done(scratch: Path) -> int:
+    """How many whole epochs a training that was cut off has kept there."""
     state = _kept(scratch)
     return len(state["quality"]) if state is not None else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from edgekit.config.recipe import Recipe
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.progress import spent
+from edgekit.store import is_there
+from edgekit.tuner.duration import Paces, epochs_kept, paces, seconds_needed
 from edgekit.tuner.front import Bounds, Values
 from edgekit.tuner.records import (
     AGAIN,
@@ -21,26 +23,29 @@ from edgekit.tuner.records import (
     FORESEEN,
     KEY,
     MEASURED,
+    NEEDS,
     REFUSED,
     RUNGS,
     SAME,
     SECONDS,
     STOPPED,
     UNTRAINED,
+    attempts,
     finished,
     ordinals,
     values_in,
 )
-from edgekit.tuner.space import Space, drawn_recipe
+from edgekit.tuner.space import Space, drawn_recipe, untrained
 from edgekit.tuner.storage import answering
 from edgekit.tuner.study import Claimed, deaths, give_back, keep_result, suggest
 from edgekit.tuner.trial import (
+    Foreseen,
     Given,
     Original,
+    epochs_of_stages,
     foresee,
     is_trained,
     keeps_up,
-    longer,
     measure,
     of_this_recipe,
     recipe_key,
@@ -93,6 +98,11 @@ class End:
         return SAME in self.said
 
     @property
+    def unbegun(self) -> bool:
+        """Whether there was no time to begin it."""
+        return NEEDS in self.said and RUNGS not in self.said
+
+    @property
     def in_vain(self) -> str:
         """Why it cannot work or failed; "" for any other end."""
         return next((f"{name}: {self.said[name]}" for name in (REFUSED, FAILED) if name in self.said), "")
@@ -125,9 +135,10 @@ def attempt(search: Ongoing, claimed: Claimed, *, proven: bool) -> End:
         )
     except BaseException:
         with (
-            suppress(NotPossibleHere),
+            suppress(NotPossibleHere, UpdateFinishedTrialError),
             answering(""),
         ):  # a storage that is gone: the trial is given back when this worker is here again
+            claimed.trial.set_user_attr(SECONDS, time.monotonic() - began)
             give_back(search.study, claimed.trial.number)
         raise
     _tell(search, end)
@@ -157,18 +168,25 @@ def _end_of(search: Ongoing, claimed: Claimed, began: float, *, proven: bool) ->
     if twin is not None:
         given.show.line(f"{title}: the same recipe as trial {ordinals(search.study)[twin.number]}, which counts for both")
         copied = {
-            name: twin.user_attrs[name] for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED) if name in twin.user_attrs
+            name: twin.user_attrs[name]
+            for name in (FORESEEN, RUNGS, MEASURED, UNTRAINED, STOPPED, NEEDS)
+            if name in twin.user_attrs
         }
         values = values_in(twin) if twin.state.name == "COMPLETE" else None
         return End({**copied, SAME: twin.number}, values)
     given.show.line(f"{title}: {outline(recipe)}")
-    return _left_untrained(search, claimed, recipe) or _trained(search, claimed, recipe, others, began, proven=proven)
+    return _left_untrained(search, claimed, recipe, others) or _trained(search, claimed, recipe, others, began, proven=proven)
 
 
-def _left_untrained(search: Ongoing, claimed: Claimed, recipe: Recipe) -> End | None:
+def _left_untrained(search: Ongoing, claimed: Claimed, recipe: Recipe, others: list[FrozenTrial]) -> End | None:
     """The end of a trial whose shapes alone miss the budget; None where they do not, or nothing can be told by them."""
     given = search.given
-    foreseen = foresee(given, search.original, recipe, search.bounds)
+    foreseen = _foreseen_before(search, claimed)
+    if foreseen is None:
+        shaped, left = untrained(recipe), search.until.seconds_left()
+        if shaped is not None and left is not None and (closed := _put_off(search, [shaped], paces(others), left, [])):
+            return closed
+        foreseen = foresee(given, search.original, recipe, search.bounds)
     if foreseen is None:
         return None
     claimed.trial.set_user_attr(FORESEEN, foreseen.document())
@@ -189,17 +207,14 @@ def _trained(
     rungs: list[dict[str, Any]] = []
     lengths = rungs_of(recipe)
     if proven:  # nobody has to find out whether it is worth its training, but for whether there is time for it
-        lengths = (
-            lengths[-1:] if until.seconds_left() is None or is_trained(given, recipe) else [*lengths[:-1][:1], lengths[-1]]
-        )
-    for share, short in lengths:
+        in_full = until.seconds_left() is None or is_trained(given, recipe) or _gone_on_with(search, recipe)
+        lengths = lengths[-1:] if in_full else [*lengths[:-1][:1], lengths[-1]]
+    for place, (share, short) in enumerate(lengths):
         left, so_far = until.seconds_left(), _epochs(short, recipe)
-        if rungs and left is not None:
-            needed = rungs[-1]["new_seconds"] * (longer(lengths[0][1], short) if proven else 3)
-            if left < needed:
-                why = f"no time was left to train it for longer: {spent(max(0.0, left))} of about {spent(needed)}"
-                given.show.line(f"  dropped: {why}")
-                return End({STOPPED: why})
+        if left is not None and (
+            closed := _put_off(search, [one for _, one in lengths[place:]], paces(others, rungs), left, rungs)
+        ):
+            return closed
         if share < 1:
             given.show.line(f"  {'a first look' if not rungs else 'a longer look'}: {so_far}")
         elif rungs:
@@ -225,6 +240,46 @@ def _trained(
             return End({STOPPED: f"others do better after {share:.0%} of its training"})
     cost = rung.multiplications if found is None else 1 / found["times"]
     return End({RUNGS: rungs} | ({} if found is None else {MEASURED: found}), (rung.quality, cost, rung.size_mb))
+
+
+def _put_off(
+    search: Ongoing, ahead: Sequence[Recipe], known: Paces, left: float, rungs: Sequence[Mapping[str, Any]]
+) -> End | None:
+    """The end of a trial whose recipes `ahead` are foreseen to take more than the `left` seconds; None where they may fit. It is opened again
+    where there is more time (`edgekit.tuner.under`). `rungs`: the looks at it so far."""
+    each = [seconds_needed(search.given, one, known) for one in ahead]
+    if None in each:
+        return None
+    needed = sum(one for one in each if one is not None) + known.rest
+    if needed <= left:
+        return None
+    what = "to train it for longer" if rungs else "to begin it"
+    why = f"no time was left {what}: {spent(max(0.0, left))} of about {spent(needed)}"
+    search.given.show.line(f"  put off: {why}")
+    return End({STOPPED: why, NEEDS: needed})
+
+
+def _gone_on_with(search: Ongoing, recipe: Recipe) -> bool:
+    """Whether some of its training in full is made: it is worth more than a shorter training, which shares nothing with it."""
+    given = search.given
+    plan, _ = given.plan(recipe)
+    epochs = epochs_of_stages(plan)
+    for stage in plan.compressed:
+        if stage.key in epochs and is_there(given.build, stage):
+            return True
+        if stage.key in epochs and (kept := epochs_kept(given, stage)):
+            given.show.line(f"  goes on: {kept[0]} of {epochs[stage.key]} epochs of {stage.name} were trained before")
+            return True
+    return False
+
+
+def _foreseen_before(search: Ongoing, claimed: Claimed) -> Foreseen | None:
+    """What an earlier try at the trial found out of its shapes; None where there is none, or its speed is asked for now and was not then."""
+    root = claimed.trial.user_attrs.get(AGAIN, claimed.trial.number)
+    tries = attempts(search.study.get_trials(deepcopy=False)).get(root, [])
+    found = [Foreseen.read(one.user_attrs[FORESEEN]) for one in tries if FORESEEN in one.user_attrs]
+    timed = search.given.timed and search.bounds.faster is not None
+    return next((one for one in reversed(found) if one.times is not None or not timed), None)
 
 
 def _epochs(short: Recipe, whole: Recipe) -> str:

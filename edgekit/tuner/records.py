@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
-    "AGAIN", "FAILED", "FIXED", "FORESEEN", "KEY", "MEASURED", "REFUSED", "RUNGS", "SAME", "SECONDS", "STOPPED", "TAKEN", "UNTRAINED", "WORKER",
-    "attempts", "finished", "given_back", "ordinals", "values_in",
+    "AGAIN", "FAILED", "FIXED", "FORESEEN", "KEY", "MEASURED", "NEEDS", "REFUSED", "RUNGS", "SAME", "SECONDS", "STOPPED", "TAKEN",
+    "UNTRAINED", "WORKER",
+    "attempts", "finished", "given_back", "ordinals", "seconds_of", "settled", "values_in",
 ]  # fmt: skip
 
 WORKER, AGAIN, TAKEN = "worker", "again", "taken"
@@ -24,6 +25,8 @@ FIXED = "fixed_params"
 """Where Optuna keeps values of a trial that are not to be drawn."""
 REFUSED, UNTRAINED, STOPPED, FAILED = "refused", "untrained", "stopped", "failed"
 """Why it did not come to its end, in words."""
+NEEDS = "needs_seconds"
+"""Of one that time alone closed: how long what is left of it is foreseen to take. It is opened again where there is as much time."""
 
 
 def attempts(trials: Sequence[FrozenTrial]) -> dict[int, list[FrozenTrial]]:
@@ -45,6 +48,17 @@ def ordinals(study: Study) -> dict[int, int]:
     """Number of each try -> which trial it is at, from 1 on in the order of drawing: what people are shown of it."""
     tries = sorted(attempts(study.get_trials(deepcopy=False)).items())
     return {trial.number: place for place, (_, several) in enumerate(tries, 1) for trial in several}
+
+
+def settled(trial: FrozenTrial) -> bool:
+    """Whether nothing else is to come of a try: it ended, was not given back, and it was not time that closed it."""
+    return trial.state.is_finished() and not given_back(trial) and NEEDS not in trial.user_attrs
+
+
+def seconds_of(study: Study) -> dict[int, float]:
+    """Number of the last try at each trial -> what all tries at it took."""
+    every = attempts(study.get_trials(deepcopy=False)).values()
+    return {tries[-1].number: sum(one.user_attrs.get(SECONDS, 0.0) for one in tries) for tries in every}
 
 
 def given_back(trial: FrozenTrial) -> bool:

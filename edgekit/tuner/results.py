@@ -35,6 +35,7 @@ from edgekit.tuner.records import (
     FAILED,
     FORESEEN,
     MEASURED,
+    NEEDS,
     REFUSED,
     RUNGS,
     SAME,
@@ -42,6 +43,7 @@ from edgekit.tuner.records import (
     STOPPED,
     UNTRAINED,
     ordinals,
+    seconds_of,
     values_in,
 )
 from edgekit.tuner.run import Asked, Searched, search
@@ -311,7 +313,8 @@ def study_document(searched: Searched, points: list[JsonObject], *, over: bool =
     """The study for machines. `over`: the search is, and its points are made."""
     given, original = searched.given, searched.original
     at = ordinals(searched.study)
-    trials: list[JsonValue] = [_trial(searched, trial, at) for trial in searched.trials]
+    took = seconds_of(searched.study)
+    trials: list[JsonValue] = [{**_trial(searched, trial, at), SECONDS: took[trial.number]} for trial in searched.trials]
     tested = sorted({at[number] for number in searched.study.user_attrs.get(TESTED, ()) if number in at})
     counts = Counter(_state(trial) for trial in searched.trials)
     looked_at = sum(RUNGS in trial.user_attrs and SAME not in trial.user_attrs for trial in searched.trials)
@@ -328,7 +331,7 @@ def study_document(searched: Searched, points: list[JsonObject], *, over: bool =
         "budget": {"lose": searched.bounds.lose, "faster": searched.bounds.faster, "smaller": searched.bounds.smaller},
         "original": {"quality": original.quality, "rows": original.rows, "size_mb": original.size_mb},
         "looked_at": looked_at, "tested": [*tested], "states": dict(counts), "over": over, "waiting": searched.waiting,
-        "seconds": sum(trial.user_attrs.get(SECONDS, 0.0) for trial in searched.trials),
+        "seconds": sum(took.values()),
         "front": sorted(at[trial.number] for trial in searched.front), "trials": trials,
         "importances": importances(searched.study), "nearest": list(nearest(searched)),
         "points": [*points], "earlier": [*_earlier_recipes(searched, points)],
@@ -353,7 +356,7 @@ def _trial(searched: Searched, trial: FrozenTrial, at: Mapping[int, int]) -> Jso
     """What came of a trial. `trial`: which one it is as people are shown it (`at`); `number`: the storage's own of its last try."""
     said = {
         name: trial.user_attrs[name]
-        for name in (FORESEEN, RUNGS, MEASURED, SECONDS, REFUSED, UNTRAINED, STOPPED, FAILED)
+        for name in (FORESEEN, RUNGS, MEASURED, REFUSED, UNTRAINED, STOPPED, NEEDS, FAILED)
         if name in trial.user_attrs
     }
     if SAME in trial.user_attrs:

@@ -30,16 +30,17 @@ from edgekit.plan.needs import fetch, needs_of
 from edgekit.plan.plan import Plan, in_order
 from edgekit.plan.recipes import load_recipe
 from edgekit.plan.source import source_of
-from edgekit.progress import Show
+from edgekit.progress import Show, spent
 from edgekit.runtime.errors import Interrupted
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.runtime.outputs import check_output_folder
 from edgekit.shared_store import open_shared
 from edgekit.tasks import find_task
 from edgekit.tuner.attempt import Ongoing, attempt
+from edgekit.tuner.duration import minutes_for
 from edgekit.tuner.front import SAMPLER, Bounds, Sampler, front
 from edgekit.tuner.propose import Drawing, Limits, Propose, propose
-from edgekit.tuner.records import FAILED, finished, values_in
+from edgekit.tuner.records import FAILED, NEEDS, SAME, finished, values_in
 from edgekit.tuner.space import Space, Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, starts_of
 from edgekit.tuner.storage import answering
@@ -67,6 +68,8 @@ MOST_AGAIN = 50
 """Likewise recipes that had been tried."""
 MOST_FAILED = 10
 """Likewise trials that failed."""
+MOST_UNBEGUN = 6
+"""Likewise recipes that do not fit into the time that is left, beyond those that a search begins with."""
 MOST_REASONS = 3
 PAGE_SECONDS = 60.0
 """Between two writings of the page while the search goes on, at least."""
@@ -116,6 +119,8 @@ class Searched:
     """Where the study lies, as messages show it."""
     target: str
     """As a command names it: a shipped one, or a file."""
+    spent: float = 0.0
+    """Seconds that this worker has searched."""
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -181,7 +186,10 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
         minutes = MINUTES if asked.minutes is None and asked.trials is None else asked.minutes
         until = Until(study, worker, asked.trials, minutes, None if space.formats is None else len(values))
         _say_what_counts(given, original, bounds, show)
-        before = put_under(study, bounds, original, timed=given.timed)
+        if minutes is not None:
+            began = f", {spent(until.before)} of them before" if until.before else ""
+            show.line(f"  it searches for {minutes:.4g} minutes{began}; then the points are made in full, which comes on top")
+        before = put_under(study, bounds, original, timed=given.timed, fits=until.fits)
         if before and before[-1] != bounds and (tried := finished(study)):
             show.line(
                 f"  searched before to {', '.join(budget(before[-1])) or 'find the whole front'}: {count(len(tried), 'trial')} of that "
@@ -206,13 +214,17 @@ def search(asked: Asked, show: Show, so_far: Callable[[Searched], object] = lamb
                 study,
                 at,
                 asked.target or target.name,
+                until.spent(),
             )
 
         try:
             proposed = partial(propose, drawing, limits) if asked.sampler == "gp" else _nothing
-            _trials(ongoing, worker, values, asked.sampler, seed, proposed, lambda: so_far(as_it_stands(waiting=False)))
-            return as_it_stands(waiting=until.others_at_work())
+            why = _trials(ongoing, worker, values, asked.sampler, seed, proposed, lambda: so_far(as_it_stands(waiting=False)))
+            searched = as_it_stands(waiting=until.others_at_work())
+            show.line(f"  the search ends after {count(len(searched.trials), 'trial')}: {why}{_how_to_go_on(searched, until)}")
+            return searched
         except (KeyboardInterrupt, Interrupted):
+            until.over = True
             searched = as_it_stands(waiting=False)
             so_far(searched)
             show.line(f"  {interrupted(len(searched.trials), until.done(), at)}")
@@ -227,17 +239,19 @@ def _trials(
     seed: int,
     proposed: Propose,
     told: Callable[[], object],
-) -> None:
-    """One trial after the other until it is time, or nothing else is to be expected; `told` is called between them, not too often.
+) -> str:
+    """One trial after the other until it is time, or nothing else is to be expected: why it ended. `told` is called between them, not too often.
 
     Raises:
         BadInput: none works.
     """
-    show, in_vain, again, last = search.given.show, list[str](), 0, time.monotonic()
-    while again < MOST_AGAIN and not search.until.reached():
+    until, in_vain, again, unbegun, last = search.until, list[str](), 0, 0, time.monotonic()
+    while again < MOST_AGAIN and unbegun < MOST_UNBEGUN and not until.reached():
         claimed = claim(search.study, worker, seed, sampler, starts, proposed)
-        end = attempt(search, claimed, proven=claimed.index < len(starts))
+        proven = claimed.index < len(starts)
+        end = attempt(search, claimed, proven=proven)
         again = again + 1 if end.again else 0
+        unbegun = unbegun + (not proven) if end.unbegun else 0
         in_vain = [*in_vain, end.in_vain] if end.in_vain else []
         if len(in_vain) >= MOST_REFUSED or sum(one.startswith(FAILED) for one in in_vain) >= MOST_FAILED:
             raise BadInput(
@@ -248,8 +262,29 @@ def _trials(
         if time.monotonic() - last > PAGE_SECONDS:
             told()
             last = time.monotonic()
+    until.over = True
     if again == MOST_AGAIN:
-        show.line(f"  the last {again} draws were recipes that had been tried: there is hardly another one in this space")
+        return f"the last {again} draws were recipes that had been tried, and there is hardly another one in this space"
+    if unbegun == MOST_UNBEGUN:
+        return (
+            f"none of the last {unbegun} recipes that were drawn fits into the {spent(until.seconds_left() or 0)} that are left"
+        )
+    return until.why()
+
+
+def _how_to_go_on(searched: Searched, until: Until) -> str:
+    """What the same command is to be given to find more; "" where there is nothing else to try, or others go on."""
+    waiting = [
+        trial.user_attrs[NEEDS] for trial in searched.trials if NEEDS in trial.user_attrs and SAME not in trial.user_attrs
+    ]
+    if searched.waiting:
+        return ""
+    if not waiting:
+        return f"; to go on: {until.more()}" if until.more() else ""
+    first, every = (minutes_for(searched.spent, seconds) for seconds in (min(waiting), sum(waiting)))
+    if len(waiting) == 1:
+        return f"; 1 trial waits for more time: go on with --minutes {every}"
+    return f"; {len(waiting)} trials wait for more time: go on with --minutes {first} for the shortest, {every} for all"
 
 
 def _nothing(before: Sequence[FrozenTrial], seed: int) -> None:

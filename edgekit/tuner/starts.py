@@ -55,14 +55,15 @@ def _offered(said: JsonObject, facts: ModelFacts) -> MethodSettings | None:
 
 
 def begun_with(space: Space, recipe: Recipe, starts: Sequence[Chain]) -> list[dict[str, Value]]:
-    """What is tried first, in full: the recipe as it is written and its steps as they can be drawn, where it has steps; then `starts`. No recipe
-    twice. Where a number format is all that can be drawn, every one; where there is more, one chain in every number format, though it costs no
-    training, is not among them: the sampler then draws little else (`benchmarks/tune/modelled.py`)."""
+    """What is tried first, in full: the number format alone, which costs seconds; the recipe as it is written and its steps as they can be
+    drawn, where it has steps; then `starts`. No recipe twice. Where a number format is all that can be drawn, every one; where there is more, one
+    chain in every number format, though it costs no training, is not among them: the sampler then draws little else
+    (`benchmarks/tune/modelled.py`)."""
     if space.formats is not None:
         return [*space.formats]
     own = [values_of(space, None), values_of(space, recipe.compress)] if recipe.compress else []
     found: dict[str, dict[str, Value]] = {}
-    for drawn in (*own, *(values_of(space, chain) for chain in starts)):
+    for drawn in (values_of(space, ()), *own, *(values_of(space, chain) for chain in starts)):
         if drawn is not None:
             found.setdefault(recipe_key(drawn_recipe(space, recipe, lambda name, one, of=drawn: of[name])), drawn)  # type: ignore[misc]
     return list(found.values())

@@ -21,7 +21,7 @@ from edgekit.config.search import Choice, Integers, Range
 from edgekit.errors import BadInput, NotPossibleHere
 from edgekit.runtime.jsontypes import JsonObject
 from edgekit.tuner.front import Sampler, Values
-from edgekit.tuner.records import AGAIN, FIXED, SAME, TAKEN, WORKER, attempts, given_back
+from edgekit.tuner.records import AGAIN, FIXED, SAME, SECONDS, TAKEN, WORKER, attempts, given_back, settled
 from edgekit.tuner.space import Value
 from edgekit.tuner.storage import answering, open_storage
 
@@ -165,8 +165,8 @@ def claim(
         trial.set_user_attr(WORKER, worker.name)
         trials = study.get_trials(deepcopy=False)
         root = trial.user_attrs.get(AGAIN, trial.number)
-        others = [other for other in attempts(trials)[root] if other.number != trial.number and not given_back(other)]
-        if any(other.number < trial.number or other.state.is_finished() for other in others):
+        others = [other for other in attempts(trials)[root] if other.number != trial.number]
+        if any(settled(other) or (other.number < trial.number and not other.state.is_finished()) for other in others):
             trial.set_user_attr(TAKEN, True)  # another worker gave the same trial back at the same moment, and has it
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
@@ -199,7 +199,7 @@ def _asked_anew(study: Study, trial: Trial, fixed: Mapping[str, Value] | None) -
 
 
 def _give_back(study: Study, worker: Worker) -> None:
-    """End trials whose workers are gone, and queue their values again."""
+    """End trials whose workers are gone, and queue the values of the first that has to be tried again."""
     import optuna
 
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
@@ -209,6 +209,7 @@ def _give_back(study: Study, worker: Worker) -> None:
         last = tries[-1]
         if given_back(last):
             study.enqueue_trial({**last.system_attrs.get(FIXED, {}), **last.params}, user_attrs={AGAIN: root})
+            return  # one at a time: there may be no time for the next
 
 
 def _note_death(study: Study, worker: Worker) -> None:
@@ -232,11 +233,14 @@ def keep_result(study: Study, number: int, said: Mapping[str, Any], values: Valu
     trials = study.get_trials(deepcopy=False)
     lost = next(trial for trial in trials if trial.number == number)
     root = lost.user_attrs.get(AGAIN, number)
-    if any(other.state.is_finished() and not given_back(other) for other in attempts(trials)[root]):
+    if any(settled(other) for other in attempts(trials)[root]):
         return False
+    took = said.get(SECONDS, 0.0) - lost.user_attrs.get(
+        SECONDS, 0.0
+    )  # what it said on the way stays with the one that was lost
     found = optuna.trial.create_trial(
         state=optuna.trial.TrialState[state], values=values, params=lost.params, distributions=lost.distributions,
-        user_attrs={**lost.user_attrs, **said, AGAIN: root},
+        user_attrs={**lost.user_attrs, **said, SECONDS: max(0.0, took), AGAIN: root},
     )  # fmt: skip
     study.add_trial(found)
     return True

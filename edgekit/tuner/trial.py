@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgekit.compress.registry import find_method
 from edgekit.config.recipe import Recipe
 from edgekit.config.target import Target
 from edgekit.device.inventory import Device
@@ -44,10 +45,10 @@ __all__ = [
     "Given",
     "Original",
     "Rung",
+    "epochs_of_stages",
     "foresee",
     "is_trained",
     "keeps_up",
-    "longer",
     "measure",
     "of_this_recipe",
     "original_of",
@@ -128,6 +129,8 @@ class Rung:
     """What its stages took, whoever ran them."""
     new_seconds: float
     """What of that this trial spent."""
+    stages: Sequence[tuple[str, int, float]] = ()
+    """(name, epochs that it trains for or 0, seconds, whoever ran it) of each stage beyond the original's, in their order."""
 
     @property
     def values(self) -> tuple[float, float, float]:
@@ -238,12 +241,6 @@ def rungs_of(recipe: Recipe) -> list[tuple[float, Recipe]]:
     return list(reversed(found.values()))
 
 
-def longer(short: Recipe, whole: Recipe) -> float:
-    """How many times as long as `short` the same recipe trains."""
-    epochs = [sum(getattr(step, "epochs", 0) for step in recipe.compress) for recipe in (short, whole)]
-    return epochs[1] / epochs[0] if epochs[0] else 1.0
-
-
 def is_trained(given: Given, recipe: Recipe) -> bool:
     """Whether all that a recipe trains lies in this build folder."""
     _, item = given.plan(recipe)
@@ -261,11 +258,14 @@ def recipe_key(recipe: Recipe) -> str:
 
 def run_rung(given: Given, original: Original, share: float, recipe: Recipe) -> tuple[Rung, Path, Path]:
     """(what came of it, folder of its graph, its checkpoint); raises as the stages do."""
-    _, item = given.plan(recipe)
+    plan, item = given.plan(recipe)
     score = item.validation[BUNDLE]
     made = _made(given, original, item, score)
     quality = float(_number(made.finished.artifacts[score.key].metrics["quality"]))
-    rung = Rung(share, quality, made.multiplications, made.size_mb, *_seconds(made.stages, made.finished))
+    base = in_order([plan.original, plan.rows, item.validation[BASELINE]])
+    rung = Rung(
+        share, quality, made.multiplications, made.size_mb, *_seconds(made.stages, made.finished), _each(plan, made, base)
+    )
     return rung, made.model, made.checkpoint
 
 
@@ -349,6 +349,22 @@ def _megabytes(model: Path, checkpoint: Path) -> float:
 def _seconds(stages: Sequence[Stage], finished: Finished) -> tuple[float, float]:
     seconds = {stage.key: finished.artifacts[stage.key].seconds for stage in stages}
     return sum(seconds.values()), sum(spent for key, spent in seconds.items() if key in finished.made_now)
+
+
+def epochs_of_stages(plan: Plan) -> dict[str, int]:
+    """Key of each stage that trains -> its epochs."""
+    steps = zip(plan.compressed, plan.recipe.compress, strict=True)
+    return {stage.key: getattr(step, "epochs", 1) for stage, step in steps if find_method(step.method).trains}
+
+
+def _each(plan: Plan, made: _Made, base: Sequence[Stage]) -> list[tuple[str, int, float]]:
+    """What each stage that is none of the original's took."""
+    epochs, known = epochs_of_stages(plan), {stage.key for stage in base}
+    return [
+        (stage.name, epochs.get(stage.key, 0), made.finished.artifacts[stage.key].seconds)
+        for stage in made.stages
+        if stage.key not in known
+    ]
 
 
 def _number(value: object) -> float:

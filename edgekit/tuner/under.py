@@ -1,5 +1,6 @@
-"""A study under a budget. How far a trial is from keeping it is told anew at each look and never stored, so that a study may be gone on with
-under another budget: its trials are judged by that one from then on."""
+"""A study under a budget, and in so much time. How far a trial is from keeping the budget is told anew at each look and never stored, so that a
+study may be gone on with under another one: its trials are judged by that one from then on. So is what time alone closed, which is open to
+whoever has more of it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.tuner.front import Bounds
-from edgekit.tuner.records import FORESEEN, UNTRAINED, values_in
+from edgekit.tuner.records import FORESEEN, NEEDS, SAME, STOPPED, UNTRAINED, values_in
 from edgekit.tuner.trial import Foreseen, Original
 
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ BUDGETS = "budgets"
 """The budgets that a study was searched under, in their order, each as [lose, faster, smaller]."""
 
 
-def put_under(study: Study, bounds: Bounds, original: Original, *, timed: bool) -> list[Bounds]:
+def put_under(
+    study: Study, bounds: Bounds, original: Original, *, timed: bool, fits: Callable[[float], bool] = lambda seconds: False
+) -> list[Bounds]:
     """Have all that look at `study` through this object, samplers among them, see its trials under `bounds`; returns the budgets that it was
-    searched under before."""
+    searched under before. `fits`: whether so many seconds are left, for trials that time closed."""
 
     def seen(trial: FrozenTrial) -> FrozenTrial:
         if trial.state.name == "COMPLETE":
             return _with(trial, over_budget(trial, bounds, original, timed=timed))
+        if NEEDS in trial.user_attrs and fits(trial.user_attrs[NEEDS]):
+            return _open(trial)
         if UNTRAINED not in trial.user_attrs:
             return trial
         over = {name: share for name, share in Foreseen.read(trial.user_attrs[FORESEEN]).over(bounds).items() if share > 0}
@@ -73,10 +78,10 @@ def _with(trial: FrozenTrial, over: dict[str, float]) -> FrozenTrial:
 
 
 def _open(trial: FrozenTrial) -> FrozenTrial:
-    """`trial`, which another budget left untrained, as one that was given back: to be tried again."""
+    """`trial`, which another budget left untrained or less time closed, as one that was given back: to be tried again."""
     from optuna.trial import TrialState
 
     seen = copy.copy(trial)
     seen.state = TrialState.FAIL
-    seen.user_attrs = {name: said for name, said in trial.user_attrs.items() if name != UNTRAINED}
+    seen.user_attrs = {name: said for name, said in trial.user_attrs.items() if name not in (UNTRAINED, STOPPED, NEEDS, SAME)}
     return seen

@@ -111,7 +111,8 @@ def anything(value: Value) -> optuna.distributions.BaseDistribution:
 
 def begun() -> tuple[Drawing, list[Any]]:
     """The space of a plain model, and the trials that a search of it begins with."""
-    within, starts = drawing()
+    within, (alone, *chains) = drawing()
+    starts = [*chains, alone]  # from the most work to the least
     figures = [(0.85, 0.2, 6.0), (0.87, 0.5, 18.0), (0.89, 0.5, 18.0), (0.9, 0.7, 20.0), (0.91, 1.0, 23.0)]
     return within, [trial(values, one) for values, one in zip(starts, figures, strict=True)]
 

@@ -92,8 +92,9 @@ def test_from_the_plain_model_a_search_begins_with_what_came_furthest_on_its_tas
     starts = measured_chains(MINILM, bare.task, bf16=True, texts=bare.data.unlabelled is not None)
     space = space_of(bare, MINILM, Int8(), starts, bf16=True)
     begun = [drawn_recipe(space, bare, lambda one, _, of=values: of[one]) for values in begun_with(space, bare, starts)]
-    assert [step.model_dump() for step in begun[0].compress] == [step.model_dump() for step in shipped.compress]
-    assert begun[1].compress != begun[0].compress and begun[-1].compress == []
+    assert begun[0].compress == [], "the number format alone costs seconds"
+    assert [step.model_dump() for step in begun[1].compress] == [step.model_dump() for step in shipped.compress]
+    assert begun[2].compress != begun[1].compress
     assert len({recipe_key(one) for one in begun}) == len(begun) == 5
 
 

@@ -56,7 +56,7 @@ def tuned(recipe: Path, *more: str) -> Any:
 
 def test_a_search_leaves_points_that_are_bundles(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = run.begun_with
-    monkeypatch.setattr(run, "begun_with", lambda *given: begun(*given)[-1:] * 2)  # one recipe twice, as a draw may be
+    monkeypatch.setattr(run, "begun_with", lambda *given: begun(*given)[:1] * 2)  # one recipe twice, as a draw may be
     monkeypatch.setattr(run, "MOST_AGAIN", 1)  # which counts for no trial
     done = tuned(recipe, "--trials", "2", "--lose", "50%")
     assert done.exit_code == 0
@@ -109,15 +109,17 @@ def test_a_search_begins_with_no_recipe_twice(recipe: Path) -> None:
     space = space_of(loaded, facts, load_target(ELSEWHERE).chosen(loaded.quantize), starts, bf16=False)
     drawn = begun_with(space, loaded, [*starts, *starts])
     steps = [[step.method for step in drawn_recipe(space, loaded, lambda name, one, of=of: of[name]).compress] for of in drawn]
-    assert steps[0] == ["distill", "prune-structured", "distill"], "what came furthest"
-    assert steps[1] == ["distill"] and steps[-2] == ["prune-oneshot"], "from the most work to the least"
-    assert steps[-1] == [] and steps.count([]) == 1 and len(drawn) == len(starts), (
-        "a proven way is to do nothing, as this recipe does"
-    )
+    assert steps[0] == [] and steps.count([]) == 1 and len(drawn) == len(starts), "the number format alone, which costs seconds"
+    assert steps[1] == ["distill", "prune-structured", "distill"], "what came furthest"
+    assert steps[2] == ["distill"] and steps[-1] == ["prune-oneshot"], "from the most work to the least"
 
 
-def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path) -> None:
+def test_what_cannot_keep_the_budget_is_not_trained(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Size and multiplications are known before training, exactly where no score of the weights decides what goes."""
+    begun = run.begun_with
+    monkeypatch.setattr(
+        run, "begun_with", lambda *given: begun(*given)[1:]
+    )  # without the number format alone, which is no training
     path = recipe.with_name("taught.toml")
     path.write_text(recipe.read_text() + '[[compress]]\nmethod = "distill"\nlayers = 1\nepochs = 1\n')
     asked = ["tune", str(path), "-t", ELSEWHERE, "--build", str(recipe.parent / "build"), "--trials", "1", "--json"]
