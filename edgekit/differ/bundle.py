@@ -84,6 +84,8 @@ class BundleSide:
     """The token that the head reads; None where it reads all, or which one depends on the input."""
     norm_first: bool
     """Whether what leaves a block is the sum that its norm reads, rather than the norm of it."""
+    head_sizes: tuple[int, int] | None
+    """(channels of a head in the graph, as many as the model has), where zeros fill them up for a kernel."""
 
     @property
     def decodes(self) -> bool:
@@ -150,7 +152,7 @@ def open_side(path: Path) -> BundleSide:
     return BundleSide(
         bundle, golden, layers, read_tokenizer(bundle.folder / manifest.text.file), _session(model, bundle, provider), names, scales,
         rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes),
-        _chosen_token(model.graph), _norms_first(bundle),
+        _chosen_token(model.graph), _norms_first(bundle), _head_sizes(bundle),
     )  # fmt: skip
 
 
@@ -355,6 +357,11 @@ def own_values(side: BundleSide, cut: Cut, row: Row, given: Values) -> Values:
 
 def _as_stored(side: BundleSide, part: Part, numbers: np.ndarray) -> np.ndarray:
     """`numbers` as the graph has them where they leave `part`."""
+    if side.head_sizes is not None and part.kind == "heads":
+        size, own = side.head_sizes
+        padded = np.zeros((len(numbers), numbers.shape[1] // own, size), dtype=np.float32)
+        padded[..., _kept(size, own)] = numbers.reshape(len(numbers), -1, own)
+        numbers = padded.reshape(len(numbers), -1)
     return numbers / side.scales[part] if part in side.scales else numbers
 
 
@@ -398,7 +405,29 @@ def _run(side: BundleSide, session: InferenceSession, row: Row, given: Mapping[s
 
 def _as_meant(side: BundleSide, part: Part, stored: np.ndarray) -> np.ndarray:
     """The numbers that the graph's values `stored`, float32 (tokens, channels), stand for."""
-    return stored * side.scales[part] if part in side.scales else stored
+    meant = stored * side.scales[part] if part in side.scales else stored
+    if side.head_sizes is None or part.kind not in ("keys", "values", "heads"):
+        return meant
+    size, own = side.head_sizes
+    return np.ascontiguousarray(meant.reshape(len(meant), -1, size)[..., _kept(size, own)]).reshape(len(meant), -1)
+
+
+def _kept(size: int, own: int) -> np.ndarray:
+    """Which of `size` channels of a padded head are the model's own: of each half the first, as `edgekit.exporter.head_padding` pads them."""
+    return np.concatenate([np.arange(own // 2), size // 2 + np.arange(own // 2)])
+
+
+def _head_sizes(bundle: Bundle) -> tuple[int, int] | None:
+    """(channels of a head in a language model's graph, as many as the model has); None where none was padded."""
+    generation = bundle.manifest.generation
+    config = read_json(bundle.folder / CONFIG) if generation is not None and CONFIG in bundle.manifest.assets else {}
+    if generation is None or not isinstance(config, dict):
+        return None
+    heads, hidden = config.get("num_attention_heads", config.get("n_head")), config.get("hidden_size", config.get("n_embd"))
+    own = config.get("head_dim")
+    if type(own) is not int and type(heads) is int and type(hidden) is int and heads > 0:
+        own = hidden // heads
+    return (generation.head_size, own) if type(own) is int and 0 < own < generation.head_size and own % 2 == 0 else None
 
 
 def _answered(
