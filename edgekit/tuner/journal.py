@@ -61,8 +61,15 @@ class Journal(BaseJournalBackend):
             for number, line in enumerate(self.file.read_logs(log_number_from), log_number_from):
                 self._check(number, line)
                 yield line
-        except ValueError as fault:
-            raise BadInput(f"no storage of a study of edgekit: {fault}", where=str(self.path), fix=FIX) from None
+        except ValueError:
+            if self.written:
+                raise BadInput(
+                    "no storage of a study of edgekit: a line of it cannot be read", where=str(self.path), fix=FIX
+                ) from None
+            raise BadInput(
+                "no storage of a study of edgekit: the file holds something else", where=str(self.path),
+                fix="name a file that is not there, in which a study is begun, or the journal of one",
+            ) from None  # fmt: skip
         except OSError as fault:
             raise StorageInternalError(str(fault)) from fault
 

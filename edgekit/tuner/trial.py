@@ -187,6 +187,7 @@ def foresee(given: Given, original: Original, recipe: Recipe, bounds: Bounds) ->
         return None
     try:
         _, item = given.plan(shaped)
+        given.show.line("  a model of its shapes alone, for size and speed; nothing is trained for it:")
         made = _made(given, original, item, item.variants[BUNDLE].model)
         found = measure(given, original, made.model, made.checkpoint) if timed else None
     except Exception as fault:
