@@ -5,7 +5,8 @@ Three rules, each read off a part's own error. A part leaves the tolerance
   `FLOAT32` where nothing in the graph is in fewer bits than float32. It is raised to `USUAL` times what most parts of this bundle have, because
   4-bit weights may cost every part as much, where most parts keep it as it was, or the bundle was trained to be another function inside; never
   beyond `MOST`, as a part that is off by its whole spread is nothing of what it stands for;
-- where it is `JUMP` times that of the same part of the other layers: rounding costs all layers about the same, a fault is in one;
+- where it is `JUMP` times that of the same part of the other layers: rounding costs all layers about the same, a fault is in one; `SAME_JUMP`
+  times where it is the same in every token, as of a bias: of what rounding costs, a quarter is at most;
 - where one channel alone is off by `CHANNEL` of its spread, and holds most of the error: a wrong scale, a wrong bias.
 """
 
@@ -23,7 +24,9 @@ __all__ = ["Rules", "Verdict", "judge", "rules_for"]
 
 FLOAT32 = 1e-3
 """Share of the spread by which float32 kernels may differ; they do by a hundredth of it."""
-JUMP = 5.0
+JUMP, SAME_JUMP = 5.0, 3.0
+SAME, SAME_TOKENS = 0.9, 8
+"""Share of the squared error that has to be the same in every token, of at least so many."""
 USUAL, MOST = 3.0, 1.0
 LEAST = {True: 0.005, False: 1e-4}
 """Errors below are rounding's, whatever the other layers have; by whether the bundle rounds."""
@@ -97,7 +100,8 @@ def _why(one: PartError, others: float, rules: Rules, *, peers: bool) -> str:
         return "values that are not finite"
     if one.error > rules.tolerance:
         return f"its own error is {share(one.error)} of the spread, more than the tolerance of {share(rules.tolerance)}"
-    if one.error > least and one.error > JUMP * others:
+    jump = SAME_JUMP if one.constant > SAME and one.tokens >= SAME_TOKENS else JUMP
+    if one.error > least and one.error > jump * others:
         than = "the same part of the other layers" if peers else "most parts"
         return f"its own error is {share(one.error)} of the spread, {one.error / max(others, 1e-9):.3g} times that of {than}"
     if one.channel_error > max(CHANNEL if rules.rounds else rules.tolerance, CHANNEL_TIMES * one.error) and one.channels > 1:
