@@ -30,11 +30,13 @@ from edgekit.config.recipe import Recipe
 from edgekit.config.search import Choice
 from edgekit.draft.proven import PROVEN
 from edgekit.plan.recipes import load_recipe
-from edgekit.tuner.front import Sampler, Values
+from edgekit.tuner.front import Bounds, Sampler, Values, front
 from edgekit.tuner.propose import Drawing, Limits, Propose, propose
 from edgekit.tuner.records import SAME
 from edgekit.tuner.space import Draw
 from edgekit.tuner.study import claim, open_study, suggest
+from edgekit.tuner.trial import Original
+from edgekit.tuner.under import put_under
 from edgekit.tuner.workers import at_work
 
 QUANTIZE: TypeAdapter[Quantize] = TypeAdapter(Quantize)
@@ -58,6 +60,9 @@ WAYS: Mapping[str, tuple[Sampler, Sequence[str]]] = {
     OWN: ("gp", STARTS),
 }
 """Name -> (sampler, the cells that it begins with)."""
+ASKED = ("random draws", "random draws after the proven chains", "tpe after the proven chains", OWN)
+"""Which of these are asked for budgets too."""
+LOSE, ROOM = 0.005, 0.05
 AT = (5, 10, 15, 20)
 MOST_DRAWS = 10
 """Draws for each recipe that is to be looked at, after which nothing new is expected."""
@@ -90,8 +95,10 @@ def cells_of(task: str) -> dict[str, dict[str, Values]]:
 
 
 def recipes_of(task: str) -> dict[str, tuple[Recipe, Values]]:
-    """Name of a recorded cell -> (its recipe, quality, milliseconds, megabytes)."""
+    """Name of a recorded cell -> (its recipe, quality, time as a share of INT8's, megabytes)."""
     bare = load_recipe(task)[2]
+    cells = json.loads((GRID / f"{task}.json").read_text())["cells"]
+    int8 = next(one["p50_ms"] for one in cells if one["name"] == CHAINS[0])
     return {
         one["name"]: (
             bare.model_copy(update={
@@ -99,20 +106,42 @@ def recipes_of(task: str) -> dict[str, tuple[Recipe, Values]]:
                 "quantize": QUANTIZE.validate_python({"format": "int8", **one["quantize"]}),
                 "calibration": bare.calibration.model_copy(update=one["calibration"]),
             }),
-            (one["quality"]["value"], one["p50_ms"], one["total_mb"]),
+            (one["quality"]["value"], one["p50_ms"] / int8, one["total_mb"]),
         )
-        for one in json.loads((GRID / f"{task}.json").read_text())["cells"] if one.get("p50_ms") and "compress" in one
+        for one in cells if one.get("p50_ms") and "compress" in one
     }  # fmt: skip
 
 
-def run(task: str, sampler: Sampler, seed: int, recipes: int, starts: Sequence[str]) -> tuple[list[float], int]:
-    """(the hypervolume after each recipe that was not looked at before, how many draws that took).
+def budgets_of(task: str) -> list[Bounds]:
+    """What each cell of the front keeps, with some room, where none that a search begins with does; what may be lost is counted from 1."""
+    known = recipes_of(task)
+    names = [name for members in cells_of(task).values() for name in members]
+    best = [known[names[number]][1] for number in front([known[name][1] for name in names])]
+    budgets = [Bounds(1 - quality + LOSE, (1 - ROOM) / cost, size * (1 + ROOM)) for quality, cost, size in best]
+    return [bounds for bounds in budgets if not any(_keeps(known[name][1], bounds) for name in STARTS if name in names)]
+
+
+def _keeps(values: Values, bounds: Bounds) -> bool:
+    quality, cost, size = values
+    return all(over <= 0 for over in bounds.over(1 - quality, 1 / cost, size).values())
+
+
+def run(
+    task: str,
+    sampler: Sampler,
+    seed: int,
+    recipes: int,
+    starts: Sequence[str],
+    bounds: Bounds = Bounds(),  # noqa: B008
+) -> tuple[list[float], int, int | None]:
+    """(the hypervolume after each recipe that was not looked at before, how many draws that took, how many recipes until one keeps `bounds`).
 
     A recipe that is drawn again costs `edgekit tune` nothing, so that it counts as no trial here either.
     """
     cells, known = cells_of(task), recipes_of(task)
     values: list[Values] = []
     found: list[float] = []
+    kept: int | None = None
     fixed = [{"family": family, family: name} for name in starts for family, members in cells.items() if name in members]
     draws = 0
 
@@ -121,12 +150,15 @@ def run(task: str, sampler: Sampler, seed: int, recipes: int, starts: Sequence[s
         return family, str(draw(family, Choice(tuple(cells[family]))))
 
     drawing = Drawing(lambda draw: known[drawn(draw)[1]][0], MINILM, key=_all_of_it, timed=True)
-    proposed: Propose = partial(propose, drawing, Limits()) if sampler == "gp" else lambda before, seed: None
+    proposed: Propose = (
+        partial(propose, drawing, Limits.under(bounds, 1.0, timed=True)) if sampler == "gp" else lambda before, seed: None
+    )
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside)
         study = open_study(str(folder / "journal"), folder, "lookup", {"seed": seed})
+        put_under(study, bounds, Original(1.0, 1000, 90.0, 1, Path(), Path(), Path()), timed=True)
         with at_work(study, folder, shared=False) as worker:
-            while len(found) < recipes and draws < MOST_DRAWS * recipes:
+            while len(found) < recipes and draws < MOST_DRAWS * recipes and (kept is None or bounds == Bounds()):
                 draws += 1
                 trial = claim(study, worker, seed, sampler, fixed, proposed).trial
                 family, name = drawn(suggest(trial))
@@ -137,7 +169,9 @@ def run(task: str, sampler: Sampler, seed: int, recipes: int, starts: Sequence[s
                 if come_to not in values:
                     values.append(come_to)
                     found.append(hypervolume(values))
-    return found + found[-1:] * (recipes - len(found)), draws
+                    if kept is None and _keeps(known[name][1], bounds):
+                        kept = len(found)
+    return found + found[-1:] * (recipes - len(found)), draws, kept
 
 
 def _all_of_it(recipe: Recipe) -> str:
@@ -161,14 +195,19 @@ def main() -> None:
             way: [run(task, sampler, seed, chosen.recipes, chains) for seed in range(chosen.seeds)]
             for way, (sampler, chains) in WAYS.items()
         }
-        curves = {way: [[volume / whole for volume in curve] for curve, _ in several] for way, several in runs.items()}
+        curves = {way: [[volume / whole for volume in curve] for curve, *_ in several] for way, several in runs.items()}
         goal = mean(curve[-1] for curve in curves["random draws"])
         tasks[task] = {
+            "to_budget": {
+                way: [run(task, *asked, bounds)[2] for bounds in budgets_of(task) for asked in (
+                    (WAYS[way][0], seed, chosen.recipes, WAYS[way][1]) for seed in range(chosen.seeds))]
+                for way in ASKED
+            },
             "cells": sum(map(len, cells.values())), "families": len(cells), "goal": goal,
             "ways": {
                 way: {
                     "share": {str(at): mean(curve[at - 1] for curve in several) for at in AT if at <= chosen.recipes},
-                    "draws": [draws for _, draws in runs[way]],
+                    "draws": [draws for _, draws, _ in runs[way]],
                     "recipes_to_goal": [next((number for number, share in enumerate(curve, 1) if share >= goal), None) for curve in several],
                     "curves": [[round(share, 4) for share in curve] for curve in several],
                 }

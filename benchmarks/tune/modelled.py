@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,14 @@ from edgekit.config.recipe import Recipe
 from edgekit.models.facts import ModelFacts
 from edgekit.plan.recipes import load_recipe
 from edgekit.tuner import study as tuner_study
-from edgekit.tuner.front import Sampler, Values
+from edgekit.tuner.front import Bounds, Sampler, Values
 from edgekit.tuner.propose import Drawing, Limits, Propose, propose
 from edgekit.tuner.records import FIXED, SAME
 from edgekit.tuner.space import Value, drawn_recipe, space_of
 from edgekit.tuner.starts import begun_with, measured_chains
 from edgekit.tuner.study import DIRECTIONS, STARTUP, suggest
-from edgekit.tuner.trial import recipe_key
+from edgekit.tuner.trial import Original, recipe_key
+from edgekit.tuner.under import put_under
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -45,6 +47,7 @@ MINILM = ModelFacts(
 )  # fmt: skip
 LAYER_MB, OTHER_MB = 1.77, 0.7
 """Of a layer in INT8, and of what stands beside layers and embeddings."""
+ORIGINAL = Original(0.85, 1000, 90.0, 1, Path(), Path(), Path())
 BEST, WORST = (0.85, 0.03, 1.0), (0.60, 1.0, 24.0)
 """(quality, share of the multiplications, megabytes) between which figures go from 0 to 1."""
 MOST_DRAWS = 40
@@ -59,9 +62,17 @@ class Assumed:
     """Points lost with capacity, as a factor."""
     training: float
     """Points lost by a single epoch instead of endless ones."""
+    own_cost: bool = False
+    """Whether cost is not what the shapes say: it has a floor and another power, and 15% more or less of each recipe's own."""
 
 
-TASKS = {"much capacity, little training": Assumed(1.0, 0.05), "little capacity, much training": Assumed(0.5, 0.15)}
+TASKS = {
+    "much capacity, little training": Assumed(1.0, 0.05),
+    "little capacity, much training": Assumed(0.5, 0.15),
+    "much capacity, little training, a cost that shapes do not tell": Assumed(1.0, 0.05, own_cost=True),
+}
+BUDGETS = (Bounds(0.08, smaller=8.0), Bounds(0.06, faster=3.0), Bounds(0.12, 4.0, 6.0))
+"""Which a search is asked for, beside the whole front."""
 
 
 def _together(seed: int, index: int) -> BaseSampler:
@@ -74,6 +85,7 @@ def _of(kind: Sampler) -> Callable[[int, int], BaseSampler]:
     return lambda seed, index: tuner_study._sampler(kind, seed, index)
 
 
+OWN = "gp after the proven chains, as `edgekit tune` does"
 WAYS: Mapping[str, tuple[Callable[[int, int], BaseSampler], bool, bool]] = {
     "random draws": (_of("random"), False, False),
     "random draws after the proven chains": (_of("random"), True, False),
@@ -81,10 +93,12 @@ WAYS: Mapping[str, tuple[Callable[[int, int], BaseSampler], bool, bool]] = {
     "tpe after the proven chains": (_of("tpe"), True, False),
     "tpe after the proven chains, values drawn in groups": (_together, True, False),
     "gp": (_of("gp"), False, True),
-    "gp after the proven chains, as `edgekit tune` does": (_of("gp"), True, True),
+    OWN: (_of("gp"), True, True),
 }
 """Name -> (seed and number of the draw -> sampler, whether the proven chains come first, whether what comes next is chosen by
 `edgekit.tuner.propose`)."""
+ASKED = ("random draws", "random draws after the proven chains", "tpe after the proven chains", OWN)
+"""Which of these are asked for budgets too."""
 
 
 def comes_to(recipe: Recipe, task: Assumed) -> Values:
@@ -118,7 +132,11 @@ def comes_to(recipe: Recipe, task: Assumed) -> Values:
     noise = random.Random(int(hashlib.sha256(recipe_key(recipe).encode()).hexdigest()[:12], 16)).gauss(0, 0.002)
     small = 0.55 if form.get("embeddings") == "int4" else 1.0
     size = OTHER_MB + rows * WIDTH / 1e6 * small + LAYER_MB * layers * keep
-    return BEST[0] - lost - open_loss + noise, 0.02 + 0.98 * layers * keep / LAYERS, size
+    cost = 0.02 + 0.98 * layers * keep / LAYERS
+    if task.own_cost:
+        own = random.Random(int(hashlib.sha256(f"cost {recipe_key(recipe)}".encode()).hexdigest()[:12], 16)).gauss(0, 0.15)
+        cost = min(1.0, (0.06 + 0.94 * cost**0.6) * math.exp(own))
+    return BEST[0] - lost - open_loss + noise, cost, size
 
 
 def scaled(values: Values) -> Values:
@@ -132,9 +150,10 @@ def scaled(values: Values) -> Values:
 
 
 def run(
-    make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: Assumed, *, chains: bool, chosen: bool
-) -> list[float]:
-    """The hypervolume after each recipe that was not looked at before."""
+    make: Callable[[int, int], BaseSampler], seed: int, recipes: int, task: Assumed, *, chains: bool, chosen: bool,
+    bounds: Bounds = Bounds(),  # noqa: B008
+) -> tuple[list[float], int | None]:  # fmt: skip
+    """(the hypervolume after each recipe that was not looked at before, how many until the first that keeps `bounds`)."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -145,10 +164,14 @@ def run(
     fixed: Sequence[Mapping[str, Value]] = begun_with(space, bare, starts) if chains else ()
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, directions=DIRECTIONS)
+    put_under(study, bounds, ORIGINAL, timed=True)
     seen: dict[str, Values] = {}
     found: list[float] = []
+    kept: int | None = None
     drawing = Drawing(lambda draw: drawn_recipe(space, bare, draw), MINILM)
-    proposed: Propose = partial(propose, drawing, Limits()) if chosen else lambda before, seed: None
+    proposed: Propose = (
+        partial(propose, drawing, Limits.under(bounds, BEST[0], timed=True)) if chosen else lambda before, seed: None
+    )
     for index in range(MOST_DRAWS * recipes):
         study.sampler = make(seed, index)
         before = study.get_trials(deepcopy=False)
@@ -164,10 +187,13 @@ def run(
         else:
             seen[key] = comes_to(recipe, task)
             found.append(hypervolume([scaled(one) for one in seen.values()]))
+            quality, cost, size = seen[key]
+            if kept is None and all(over <= 0 for over in bounds.over(BEST[0] - quality, 1 / cost, size).values()):
+                kept = len(found)
         study.tell(trial, seen[key])
-        if len(found) == recipes:
+        if len(found) == recipes or (kept is not None and bounds != Bounds()):
             break
-    return found + found[-1:] * (recipes - len(found))
+    return found + found[-1:] * (recipes - len(found)), kept
 
 
 def _middle(curves: Sequence[Sequence[float]]) -> list[float]:
@@ -186,9 +212,19 @@ def main() -> None:
         "tasks": {
             task: {
                 way: _middle(
-                    [run(make, seed, chosen.recipes, assumed, chains=chains, chosen=by_gain) for seed in range(chosen.seeds)]
+                    [run(make, seed, chosen.recipes, assumed, chains=chains, chosen=by_gain)[0] for seed in range(chosen.seeds)]
                 )
                 for way, (make, chains, by_gain) in WAYS.items()
+            }
+            for task, assumed in TASKS.items()
+        },
+        "to_budget": {
+            task: {
+                way: [
+                    run(make, seed, chosen.recipes, assumed, chains=chains, chosen=by_gain, bounds=bounds)[1]
+                    for bounds in BUDGETS for seed in range(chosen.seeds)
+                ]
+                for way, (make, chains, by_gain) in WAYS.items() if way in ASKED
             }
             for task, assumed in TASKS.items()
         },

@@ -85,8 +85,8 @@ def test_a_search_reaches_in_half_the_recipes_what_draws_at_random_do(task: str)
     """The mean of three seeds, and nothing is tried twice."""
     at_random = np.mean([run(task, "random", seed, 20, ())[0] for seed in range(3)], axis=0)
     chosen = [run(task, "gp", seed, 10, STARTS) for seed in range(3)]
-    assert np.mean([curve[-1] for curve, _ in chosen]) > at_random[-1]
-    assert all(draws == 10 for _, draws in chosen)
+    assert np.mean([curve[-1] for curve, *_ in chosen]) > at_random[-1]
+    assert all(draws == 10 for _, draws, _ in chosen)
 
 
 def drawing() -> tuple[Drawing, list[dict[str, Value]]]:
@@ -178,12 +178,16 @@ def test_what_others_are_at_counts_as_if_it_were_there() -> None:
     known = [
         one for done in trials for one in module._seen(done, within.drawn(lambda name, _, of=done: of.params[name]), within)
     ]
-    chance = drawn_at_random(module.random.Random(5))
-    candidates = [within.drawn(chance) for _ in range(40)]
     results = [(0.85, 0.2, 6.0), (0.91, 1.0, 23.0)]
-    first = choose(known, results, [], candidates, Limits())
-    beside = choose(known, results, [candidates[first[0]]], candidates, Limits())
-    assert sorted(first) == sorted(beside) == list(range(40)) and beside[0] != first[0]
+    others = 0
+    for seed in range(6):
+        chance = drawn_at_random(module.random.Random(seed))
+        candidates = [within.drawn(chance) for _ in range(40)]
+        first = choose(known, results, [], candidates, Limits())
+        beside = choose(known, results, [candidates[first[0]]], candidates, Limits())
+        assert sorted(first) == sorted(beside) == list(range(40))
+        others += beside[0] != first[0]
+    assert others >= 3, "of what is like it less is expected then"
     assert choose(known, results, [], [], Limits()) == []
 
 
