@@ -13,6 +13,7 @@ from edgekit.report.plots import dress
 from edgekit.report.svg import inline_svg
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.mattered import FEWEST_RESULTS
+from edgekit.tuner.records import NEEDS
 from edgekit.tuner.words import budget, count, earlier_points, left_to_others, sentence
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ NARROW = 3.0
 """Times the least that the most may be where an axis is not logarithmic."""
 CAME_TO = {"refused": "refused", "untrained": "not trained", "failed": "failed", "stopped": "dropped"}
 """State of a trial that did not come to its end -> what people are told."""
+PUT_OFF = "put off"
+"""Of one that only time closed: more of it takes the trial up again."""
 
 
 def render_study(study: Any) -> str:
@@ -246,12 +249,13 @@ def _trials(study: Any) -> Grid:
         if not complete and foreseen is not None:
             cost = Cell(f"{1 / foreseen['times']:.3f}", "of its shapes, untrained", "quiet")
         again = f"as trial {trial['same_as']}" if "same_as" in trial else ""
+        came_to = "its end" if complete else PUT_OFF if NEEDS in trial else CAME_TO[trial["state"]]
         rows.append(
             (
                 Cell(str(trial["trial"])), NOTHING if quality is None else Cell(f"{100 * quality:.2f}", look, tone), cost,
                 NOTHING if size is None else Cell(f"{size:.2f}", tone=tone),
                 Cell(f"{trial.get('seconds', 0):.0f}"),
-                Cell("its end" if complete else CAME_TO[trial["state"]], "; ".join(filter(None, [again, why])), tone),
+                Cell(came_to, "; ".join(filter(None, [again, why])), tone),
                 Cell(trial["steps"]),
             )
         )  # fmt: skip
@@ -271,7 +275,7 @@ def _few(study: Any) -> str:
         return ""
     if results < FEWEST_RESULTS:
         return f"It is said from {FEWEST_RESULTS} different recipes on that came to their end; so far {results or 'none'} did."
-    return f"No value that was drawn sets the better of the {results} recipes apart that came to their end."
+    return f"No value that was drawn sets the {results} recipes apart that came to their end."
 
 
 def _importances(study: Any) -> Grid | None:
@@ -294,7 +298,8 @@ def _importances(study: Any) -> Grid | None:
         for name in names
     )
     caption = (
-        f"PED-ANOVA (Watanabe et al. 2023) over the {results} recipes that came to their end: how far the better ones differ from all."
+        f"Of the differences between the {results} recipes that came to their end, the share that each drawn value explains by itself, less what "
+        "chance would (epsilon squared, Kelley 1935); numbers in thirds. What values do together is not told."
         f"{' From so few it is a hint.' if results < MANY_RESULTS else ''} What explains less than {LEAST_SHARE:.0%} of each is left out."
     )
     return Grid("What mattered", caption, columns, rows)

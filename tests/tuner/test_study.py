@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
@@ -29,7 +31,7 @@ from edgekit.tuner import attempt, journal, results, run, storage, until, worker
 from edgekit.tuner import study as study_module
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.journal import Journal
-from edgekit.tuner.mattered import importances
+from edgekit.tuner.mattered import explained, importances
 from edgekit.tuner.records import AGAIN, TAKEN, finished, given_back
 from edgekit.tuner.space import values_of
 from edgekit.tuner.storage import answering
@@ -639,7 +641,34 @@ def studied(results: int, *, alike: bool = False) -> Any:
 def test_what_mattered() -> None:
     found = importances(studied(30))
     assert found["quality"]["quality"] > found["quality"]["size"] and found["size_mb"]["size"] > found["size_mb"]["quality"]
-    assert all(sum(shares.values()) == pytest.approx(1) for shares in found.values())
+    assert all(0 <= share <= 1 for shares in found.values() for share in shares.values())
+
+
+def test_what_mattered_where_it_is_known() -> None:
+    """All combinations of three choices: size is one of them alone, quality that and another, cost none."""
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
+    choices: dict[str, tuple[Any, Any]] = {"embeddings": ("int8", "int4"), "mode": ("dynamic", "static"), "smooth": (None, 0.5)}
+    distributions = {name: optuna.distributions.CategoricalDistribution(both) for name, both in choices.items()}
+    for number, drawn in enumerate(product(*choices.values())):
+        quality = 0.8 + 0.02 * (drawn[0] == "int8") + 0.01 * (drawn[1] == "static")
+        values = [quality, 0.5, (24.6 if drawn[0] == "int8" else 19.9) + 1e-4 * number]
+        study.add_trial(
+            optuna.trial.create_trial(values=values, params=dict(zip(choices, drawn, strict=True)), distributions=distributions)
+        )
+    found = importances(study)
+    assert found["size_mb"]["embeddings"] == pytest.approx(1, abs=1e-3) and "cost" not in found
+    assert max(found["size_mb"][name] for name in ("mode", "smooth")) < 0.01
+    assert found["quality"]["embeddings"] == pytest.approx(0.8, abs=0.04)
+    assert found["quality"]["mode"] == pytest.approx(0.2, abs=0.15) and found["quality"]["smooth"] == 0
+
+
+def test_what_chance_explains_is_taken_off() -> None:
+    """Of results that no group sets apart about nothing is explained, in the mean of many, however many groups there are."""
+    chance = np.random.default_rng(7)
+    shares = [explained([int(one) for one in chance.integers(0, 6, 24)], chance.normal(size=24)) for _ in range(300)]
+    assert np.mean(shares) < 0.08, "what is negative is told as 0"
+    groups = [number % 3 for number in range(12)]
+    assert explained(groups, np.array(groups, dtype=float)) == 1 and explained(list(range(12)), chance.normal(size=12)) == 0
 
 
 def test_of_few_or_equal_results_nothing_mattered() -> None:

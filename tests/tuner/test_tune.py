@@ -275,7 +275,7 @@ def words_of(page: str) -> str:
                 "believe that figure, and its interval.", "so far 1 did"]),
         (2, 2, ["2 recipes were looked at", "2 are on the front, and 2 were made in full", "2 of 2 points keep the budget",
                 "the best of 2 looks better there than it is. Test rows were read for 2 recipes in all, each once", "so far 2 did"]),
-        (30, 6, ["30 recipes were looked at", "6 of 6 points keep", "No value that was drawn sets the better of the 30 recipes apart"]),
+        (30, 6, ["30 recipes were looked at", "6 of 6 points keep", "No value that was drawn sets the 30 recipes apart"]),
     ],
 )  # fmt: skip
 def test_each_sentence_of_a_page_by_how_many_results_there_are(results: int, points: int, said: list[str]) -> None:
@@ -332,3 +332,6 @@ def test_a_page_names_whatever_a_trial_came_to() -> None:
     )
     for said in ("as trial 2", "refused cannot work", "not trained too large", "dropped others do better", "failed no parity"):
         assert said in page
+    late = next(trial for trial in study["trials"] if trial["state"] == "stopped")
+    late |= {"needs_seconds": 60.0, "stopped": "no time"}
+    assert "put off no time" in words_of(render_study(study))
