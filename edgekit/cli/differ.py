@@ -37,8 +37,8 @@ def diff(
     page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write an HTML page too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Where two bundles, or a bundle and its checkpoint, part: layer by layer on the golden inputs. Exit code 1 where one leaves the tolerance, or
-    too little can be compared."""
+    """Where two bundles, or a bundle and its checkpoint, part: layer by layer on the golden inputs. Exit code 1 where one leaves the tolerance, where
+    the outputs do, or too little can be compared."""
     from edgekit.differ.compare import diff as compare
     from edgekit.differ.show import document, shown
     from edgekit.progress import Show
@@ -55,4 +55,4 @@ def diff(
 
         write_page(found, page)
     emit(document(found), as_json, [*shown(found), *([] if page is None else [f"page     {page}"])])
-    raise typer.Exit(0 if found.first is None and not found.too_little else 1)
+    raise typer.Exit(0 if found.agrees else 1)

@@ -77,6 +77,8 @@ class BundleSide:
     """What a part's value times which is the number that it stands for, as `Taps` has it."""
     rounds: bool
     """Whether anything in the graph is in fewer bits than float32."""
+    few_bits: bool
+    """Whether weights of its multiplications are in fewer than 8 bits."""
     provider: str
     notes: tuple[str, ...]
 
@@ -151,7 +153,8 @@ def open_side(path: Path) -> BundleSide:
     scales = {part: np.asarray(array_of(value), dtype=np.float32) for part, value in taps.scales.items()}
     return BundleSide(
         bundle, golden, layers, read_tokenizer(bundle.folder / manifest.text.file), _session(model, bundle, provider), names, scales,
-        rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1", provider, tuple(notes),
+        rounds or _rounds(model.graph) or manifest.variant.config.get(FASTMATH) == "1",
+        any(node.op_type == "MatMulNBits" and node.attributes.get_int("bits", 4) < 8 for node in model.graph), provider, tuple(notes),
         _chosen_token(model.graph), _norms_first(bundle), _head_sizes(bundle),
     )  # fmt: skip
 

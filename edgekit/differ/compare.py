@@ -85,6 +85,17 @@ class Difference:
         return f"the outputs are not comparable ({why}), and {compared} of {len(self.parts)} parts are"
 
     @property
+    def adds_up(self) -> bool:
+        """Whether the outputs leave what the target grants though no part does, and neither few bits nor steps of a recipe say why."""
+        output = next((one.so_far for one in self.parts if one.part == Part("output")), None)
+        return not self.verdicts and not self.rules.loose and output is not None and not output.error <= self.granted
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing that was compared leaves the tolerance, and enough was."""
+        return self.first is None and not self.too_little and not self.adds_up
+
+    @property
     def first(self) -> Verdict | None:
         """The first part that leaves the tolerance; None where none does."""
         return self.verdicts[0] if self.verdicts else None
@@ -157,9 +168,12 @@ def against(reference: Reference, side: BundleSide, path: Path, *, progress: Pro
     parts = comparing.parts()
     rules = rules_for(
         {one.part: one.own for one in parts if one.own is not None}, granted, rounds=side.rounds or reference.rounds,
+        few_bits=side.few_bits or reference.few_bits,
         target=side.bundle.manifest.target.name, trained=tuple(dict.fromkeys((*reference.steps, *side.steps))),
     )  # fmt: skip
     verdicts = _verdicts(parts, rules)
+    if Part("embeddings") in coordinates.apart:
+        notes.append("the vectors of tokens that no golden input has were not compared either")
     off = (
         []
         if Part("embeddings") in coordinates.apart

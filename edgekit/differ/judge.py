@@ -50,6 +50,8 @@ class Rules:
     """What most parts differ by: the median of their own errors."""
     beyond: bool
     """Whether most parts leave what the target grants."""
+    loose: bool
+    """Whether few bits, or steps of a recipe, say why all parts differ."""
 
 
 @dataclass(frozen=True)
@@ -60,25 +62,27 @@ class Verdict:
     why: str
 
 
-def rules_for(errors: Mapping[Part, PartError], granted: float, *, rounds: bool, target: str, trained: Sequence[str]) -> Rules:
-    """The rules for `errors`. `granted`: what `target` allows, a share of the spread; `trained`: the steps of its recipe after which its parts
-    need not compute what the reference's do."""
-    granted = min(granted, MOST)
+def rules_for(
+    errors: Mapping[Part, PartError], granted: float, *, rounds: bool, few_bits: bool, target: str, trained: Sequence[str]
+) -> Rules:
+    """The rules for `errors`. `granted`: what `target` allows, a share of the spread; `few_bits`: weights are in fewer than 8; `trained`: the
+    steps of its recipe after which its parts need not compute what the reference's do."""
+    granted, loose = min(granted, MOST), few_bits or bool(trained)
     usual = float(np.median([one.error for one in errors.values()])) if errors else 0.0
     whose = f"what {target} grants golden outputs elsewhere" if rounds else "what kernels of float32 may differ by"
     beyond, raised = bool(usual > granted), min(USUAL * usual, MOST)
     if beyond and not trained:
         reason = f"{whose}; most parts differ by more ({share(usual)} is usual), so that it is not one place that is wrong"
-        return Rules(granted, rounds, reason, "", usual, beyond)
-    if raised <= granted or not np.isfinite(usual):
-        return Rules(granted, rounds, whose, "", usual, beyond)
+        return Rules(granted, rounds, reason, "", usual, beyond, loose)
+    if not loose or raised <= granted or not np.isfinite(usual):
+        return Rules(granted, rounds, whose, "", usual, beyond, loose)
     made = (
         f"its recipe ({', '.join(trained)}) made other functions of its parts"
         if trained
         else "few bits cost all parts about as much"
     )
     times = f"{USUAL:g} times what most parts differ by ({share(usual)})" if raised < MOST else "a part's whole spread"
-    return Rules(raised, rounds, f"{times}, as {made}; {whose} is {share(granted)}", f"as {made}", usual, beyond)
+    return Rules(raised, rounds, f"{times}, as {made}; {whose} is {share(granted)}", f"as {made}", usual, beyond, loose)
 
 
 def judge(errors: Mapping[Part, PartError], rules: Rules) -> list[Verdict]:

@@ -34,6 +34,7 @@ class Reference:
     layers: int | None
     tokenizer: Any
     rounds: bool
+    few_bits: bool
     vocabulary: int
     """Rows of its embedding."""
     embedded: Callable[[Row], np.ndarray | None]
@@ -124,8 +125,8 @@ def open_reference(path: Path, side: BundleSide) -> Reference:
         checkpoint: CheckpointSide = open_checkpoint(path, task)
         labels = tuple(str(name) for _, name in sorted((checkpoint.model.config.id2label or {}).items()))
         return Reference(
-            str(path), "checkpoint", checkpoint.values, checkpoint.layers, checkpoint.tokenizer, False, checkpoint.vocabulary, checkpoint.embedded,
-            tuple(beside_labels(side.bundle.manifest.labels, labels)),
+            str(path), "checkpoint", checkpoint.values, checkpoint.layers, checkpoint.tokenizer, False, False,
+            checkpoint.vocabulary, checkpoint.embedded, tuple(beside_labels(side.bundle.manifest.labels, labels)),
         )  # fmt: skip
     other = open_side(path)
     if other.bundle.manifest.task != side.bundle.manifest.task:
@@ -135,7 +136,7 @@ def open_reference(path: Path, side: BundleSide) -> Reference:
         )  # fmt: skip
     alone = embeddings_alone(other)
     return Reference(
-        str(other.bundle.place), "bundle", lambda row: values(other, row), other.layers, other.tokenizer, other.rounds,
+        str(other.bundle.place), "bundle", lambda row: values(other, row), other.layers, other.tokenizer, other.rounds, other.few_bits,
         other.bundle.manifest.vocabulary, lambda row: None if alone is None else embedded(other, alone, row),
         (*other.notes, *beside_bundle(side, other)), other.steps, other.smoothed,
     )  # fmt: skip

@@ -34,6 +34,9 @@ def headline(found: Difference) -> str:
     """What was found, in a sentence."""
     if found.first is None and found.too_little:
         return f"Too little was compared to say that they agree: {found.too_little}."
+    if found.adds_up:
+        grants = f"more than the tolerance of {share(found.granted)}"
+        return f"No part leaves the tolerance by itself, and the outputs do: what they differ by adds up from part to part, {grants}."
     if found.first is None:
         raised = f", raised from {share(found.granted)} {found.rules.raised}" if found.rules.raised else ""
         tolerance = f"leaves the tolerance of {share(found.tolerance)} of the spread{raised}"
@@ -164,7 +167,7 @@ def document(found: Difference) -> JsonObject:
         "tolerance_because": found.rules.reason,
         "granted": found.granted,
         "usual": found.rules.usual,
-        "too_little": found.too_little or None,
+        "too_little": found.too_little or None, "adds_up": found.adds_up,
         "first": None if first is None else _verdict(first),
         "leave_the_tolerance": [_verdict(one) for one in found.verdicts],
         "tokens_off": list(found.token_rows),

@@ -40,7 +40,13 @@ def nearest(searched: Searched) -> list[str]:
         return [f"no trial came to its end{said}"]
     if any(all(share <= 0 for share in over.values()) for _, over in trained):
         return []
-    trial, over = min(trained or untrained, key=lambda one: sum(max(0.0, share) for share in one[1].values()))
+    order = {
+        trial.number: at for at, trial in enumerate(searched.front)
+    }  # of as near ones that of the front, which a point is made of
+    trial, over = min(
+        trained or untrained,
+        key=lambda one: (sum(max(0.0, share) for share in one[1].values()), order.get(one[0].number, len(order))),
+    )
     binding = Counter(name for _, one in (*trained, *untrained) for name, share in one.items() if share > 0)
     words = {"lose": "quality", "faster": "speed", "smaller": "size"}
     tried = count(len(trained) + len(untrained), "recipe")

@@ -148,6 +148,8 @@ def finish(searched: Searched) -> Found:
         except Exception as raised:
             why = fault(raised)
             if not of_this_recipe(raised) or len(chosen) == 1 or why in unmade.values():  # of all of them, or of this machine
+                told = {**unmade, shown: why} if of_this_recipe(raised) else unmade
+                _written(searched, [_as_json(searched, point) for point in made], over=False, unmade=told)
                 raise
             unmade[shown] = why
             given.show.line(f"  not made: {why}")

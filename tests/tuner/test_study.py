@@ -372,8 +372,10 @@ def test_a_point_that_cannot_be_made_leaves_the_others(tmp_path: Path, monkeypat
     assert len(left.document["tested"]) == len(left.points) + 1  # type: ignore[arg-type]
     assert "could not be made in full: audit: node_7 in floating point" in left.page.read_text()
     faults += [CheckFailed("agreement: of the original")] * 2
+    left.page.unlink()
     with pytest.raises(CheckFailed, match="of the original"):
         results.finish(found)
+    assert "could not be made in full: agreement: of the original" in left.page.read_text(), "what the search found stays"
 
 
 @pytest.mark.usefixtures("pretended")
