@@ -51,6 +51,10 @@ def running_postgres(programs: Path) -> Iterator[str]:
             yield f"postgresql://tuner@/postgres?host={folder}"
         finally:
             server.send_signal(signal.SIGINT)  # with connections or without
-            server.wait()
+            try:
+                server.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:  # one of its processes stands still
+                server.kill()
+                raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
