@@ -227,10 +227,10 @@ def _found(found: Found) -> Iterator[RenderableType]:
 
     if found.points:
         yield TerminalTable(points_grid(found.document, page=False))
-    if not found.left_to_others:
-        yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
     if found.left_to_others:
         yield f"NOT YET  {left_to_others(found.document)}"
+    else:
+        yield from (f"NOT MET  {line}" for line in found.document["nearest"])  # type: ignore[union-attr]
     for number, point in enumerate(found.points, 1):
         yield f"point {number}  trial {point.trial}: {point.steps}"
         yield f"recipe   {point.recipe}"

@@ -16,14 +16,19 @@ from edgekit.tuner.words import count, outline
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["nearest", "short_by"]
+__all__ = ["closest", "nearest"]
 
 MOST_WAITING = 3
 """Trials for which there was no time that are named."""
 
 
-def short_by(searched: Searched, trial: FrozenTrial) -> float:
-    return sum(max(0.0, share) for share in searched.over(trial).values())
+def closest(searched: Searched) -> FrozenTrial:
+    """The trial of the front that is nearest to the budget: what dominates a trial is no farther from it, so that none beside the front is nearer."""
+    return min(searched.front, key=lambda trial: _short_by(searched.over(trial)))
+
+
+def _short_by(over: Mapping[str, float]) -> float:
+    return sum(max(0.0, share) for share in over.values())
 
 
 def nearest(searched: Searched) -> list[str]:
@@ -40,13 +45,11 @@ def nearest(searched: Searched) -> list[str]:
         return [f"no trial came to its end{said}"]
     if any(all(share <= 0 for share in over.values()) for _, over in trained):
         return []
-    order = {
-        trial.number: at for at, trial in enumerate(searched.front)
-    }  # of as near ones that of the front, which a point is made of
-    trial, over = min(
-        trained or untrained,
-        key=lambda one: (sum(max(0.0, share) for share in one[1].values()), order.get(one[0].number, len(order))),
-    )
+    if trained:
+        trial = closest(searched)
+        over = searched.over(trial)
+    else:
+        trial, over = min(untrained, key=lambda one: _short_by(one[1]))
     binding = Counter(name for _, one in (*trained, *untrained) for name, share in one.items() if share > 0)
     words = {"lose": "quality", "faster": "speed", "smaller": "size"}
     tried = count(len(trained) + len(untrained), "recipe")

@@ -29,7 +29,7 @@ from edgekit.runtime.strict_json import read_json
 from edgekit.tasks import find_task
 from edgekit.tuner.front import Bounds
 from edgekit.tuner.mattered import importances
-from edgekit.tuner.nearest import nearest, short_by
+from edgekit.tuner.nearest import closest, nearest
 from edgekit.tuner.on_device import ratio_there, time_bundle
 from edgekit.tuner.records import (
     FAILED,
@@ -206,7 +206,7 @@ def _chosen(searched: Searched) -> list[FrozenTrial]:
     """Points of the front: those in budget, or the nearest one where none is; of many the best of each kind, and others between them."""
     kept = [trial for trial in searched.front if all(share <= 0 for share in searched.over(trial).values())]
     if not kept:
-        return sorted(searched.front, key=lambda trial: short_by(searched, trial))[:1]
+        return [closest(searched)] if searched.front else []
     best = [
         max(kept, key=lambda one: one.values[0]),
         min(kept, key=lambda one: one.values[1]),
